@@ -1,0 +1,1 @@
+"""Row formats → Pool; Pool → Tokens; Selection → files."""

@@ -1,0 +1,1 @@
+"""Build or load the small model; train it and save T checkpoints."""

@@ -1,0 +1,1 @@
+"""One checkpoint × many rows → sums per row."""

@@ -1,0 +1,1 @@
+"""Losses on disk: one Parquet file per checkpoint and shard ↔ Trajectories."""

@@ -1,0 +1,269 @@
+"""The values that flow through a run: Pool → Tokens → Trajectories → Selection, and what always holds of them.
+
+Axis letters: N examples, T checkpoints, K clusters, B batch, L tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float, Int, Shaped
+
+Role = Literal["system", "user", "input", "assistant", "tool", "text"]
+STATISTICS = ("nll", "hits", "p_target", "p_max", "entropy", "el2n", "margin")
+ID_LENGTH = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance. `trained`: its tokens count in the loss (only ever true of `assistant` and `text`)."""
+
+    role: Role
+    text: str
+    trained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row in normal form: a conversation, or token ids with their labels (-100: not counted).
+
+    `input` is the second field of an Alpaca instruction; `text` a plain document, all of it trained.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    tools: str | None = None
+    input_ids: tuple[int, ...] | None = None
+    labels: tuple[int, ...] | None = None
+    source: str | None = None
+
+    def to_content(self) -> bytes:
+        """The canonical content, the bytes that ids are hashed from: JSON, keys sorted, nulls dropped."""
+        fields: dict[str, Any] = {}
+        if self.turns:
+            fields["turns"] = [[turn.role, turn.text, turn.trained] for turn in self.turns]
+        for name in ("tools", "input_ids", "labels", "source"):
+            if (value := getattr(self, name)) is not None:
+                fields[name] = value
+        text = json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return text.encode("utf-8", "surrogatepass")
+
+    @classmethod
+    def from_content(cls, content: bytes) -> Example:
+        """The inverse of `to_content`."""
+        fields = json.loads(content.decode("utf-8", "surrogatepass"))
+        return cls(
+            turns=tuple(Turn(*turn) for turn in fields.get("turns", ())),
+            tools=fields.get("tools"),
+            input_ids=tuple(fields["input_ids"]) if "input_ids" in fields else None,
+            labels=tuple(fields["labels"]) if "labels" in fields else None,
+            source=fields.get("source"),
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Who the rows are and where they stand, in file order. Nothing is keyed by row number: ids are content hashes.
+
+    ids: 24 hex digits (dtype S24), unique: blake2b of canonical content and occurrence number.
+    occurrence_N: 0 for the first of identical rows, 1 for its first exact repeat, and so on.
+    source_N: index into `sources`; file_N: index into `files`.
+    row_N: record number in its file, from 0; line_N: where a person finds it (JSONL, CSV: line; else record), from 1.
+    excluded: id → reason, for every row that can never be chosen.
+    """
+
+    ids: Shaped[np.ndarray, " N"]
+    occurrence_N: Int[np.ndarray, " N"]
+    source_N: Int[np.ndarray, " N"]
+    sources: tuple[str, ...]
+    file_N: Int[np.ndarray, " N"]
+    files: tuple[str, ...]
+    row_N: Int[np.ndarray, " N"]
+    line_N: Int[np.ndarray, " N"]
+    excluded: Mapping[bytes, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def place(self, row: int) -> str:
+        """Where a person finds the row: `file:line`."""
+        return f"{self.files[self.file_N[row]]}:{self.line_N[row]}"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The rows as read.
+
+    contents: canonical content of each row (`Example.to_content`), large_binary; empty where the row is excluded.
+    digest: over the bytes of all files (or over the ids, for a pool from memory).
+    container: how it is stored: jsonl, json, csv, parquet, arrow, dataset, hub or memory.
+    format: the shape of its rows (`config.Format`).
+    notices: what a person should know about how the rows were read, one line each.
+    """
+
+    rows: Rows
+    contents: pa.ChunkedArray
+    digest: str
+    container: str
+    format: str
+    notices: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def example(self, row: int) -> Example:
+        """Row `row` in normal form."""
+        return Example.from_content(self.contents[row].as_py())
+
+    def examples(self, rows: Sequence[int]) -> Iterator[Example]:
+        """These rows in normal form, in the order given."""
+        for row in rows:
+            yield self.example(row)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Input ids of every row that can be scored, in id order, and which of them count in the loss.
+
+    Row i is `input_ids[start_N[i]:start_N[i + 1]]`; `counted` runs along it. The first token never counts (nothing
+    predicts it), every row has at least one token that does.
+    excluded: id → reason, for the rows of the pool that have no response token under this tokenizer.
+    truncated_N: the row was cut at `max_length`.
+    """
+
+    ids: Shaped[np.ndarray, " N"]
+    input_ids: Int[np.ndarray, " all_tokens"]
+    counted: Bool[np.ndarray, " all_tokens"]
+    start_N: Int[np.ndarray, " N+1"]
+    truncated_N: Bool[np.ndarray, " N"]
+    excluded: Mapping[bytes, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert np.all(self.ids[:-1] < self.ids[1:]), "ids must be unique and ascending"
+        assert np.all(self.response_lengths > 0), "a row without a response token has no loss"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " N"]:
+        """Tokens per row."""
+        return np.diff(self.start_N)
+
+    @property
+    def response_lengths(self) -> Int[np.ndarray, " N"]:
+        """Tokens per row that count in the loss."""
+        return np.add.reduceat(self.counted, self.start_N[:-1], dtype=np.int64) if len(self) else self.lengths
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """What every checkpoint says of every row: sums over response tokens; means are derived late.
+
+    ids: ascending. steps: training step of each checkpoint. tokens_N: response tokens.
+    sums: statistic → (N, T), float32; nll in nats. Finite and complete: no value is ever imputed.
+    """
+
+    ids: Shaped[np.ndarray, " N"]
+    steps: tuple[int, ...]
+    tokens_N: Int[np.ndarray, " N"]
+    sums: Mapping[str, Float[np.ndarray, "N T"]]
+
+    def __post_init__(self) -> None:
+        assert np.all(self.ids[:-1] < self.ids[1:]), "ids must be unique and ascending"
+        for name, sum_NT in self.sums.items():
+            assert sum_NT.shape == (len(self.ids), len(self.steps)), name
+            assert np.isfinite(sum_NT).all(), name
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def mean(self, statistic: str) -> Float[np.ndarray, "N T"]:
+        """The statistic per response token, float64."""
+        return self.sums[statistic].astype(np.float64) / self.tokens_N[:, None]
+
+    @property
+    def losses_NT(self) -> Float[np.ndarray, "N T"]:
+        """Loss trajectories: nats per response token, float64."""
+        return self.mean("nll")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """All that a selection method may look at, in id order: the rows that can be chosen.
+
+    source_N: index into `sources`. lengths_N: proxy tokens of the row after truncation, prompt and response.
+    """
+
+    trajectories: Trajectories
+    source_N: Int[np.ndarray, " N"]
+    sources: tuple[str, ...]
+    lengths_N: Int[np.ndarray, " N"]
+
+    def __len__(self) -> int:
+        return len(self.trajectories)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A method's answer for every row, in id order; the shared draw turns it into any budget.
+
+    group_N: from 0; the budget is shared evenly over the groups, smallest first. All zeros: no groups, best first.
+    score_N: inside a group the lowest score is taken first, ties by id. distance_N: to the group's centre, or nan.
+    facts: what the report and the manifest should say (K, iterations, inertia, …), JSON-able.
+    """
+
+    group_N: Int[np.ndarray, " N"]
+    score_N: Float[np.ndarray, " N"]
+    distance_N: Float[np.ndarray, " N"]
+    group_word: str = "cluster"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The verdict on every row of the pool, in file order: kept or not, and why.
+
+    cluster_N: -1 where the method has no groups or the row was excluded. score_N: what the method ranked by inside
+    the group (lower is taken first), nan where excluded. distance_N: to the cluster's centroid, nan without one.
+    reason_N: index into `reasons`.
+    """
+
+    method: str
+    budget: int
+    ids: Shaped[np.ndarray, " N"]
+    kept_N: Bool[np.ndarray, " N"]
+    cluster_N: Int[np.ndarray, " N"]
+    score_N: Float[np.ndarray, " N"]
+    distance_N: Float[np.ndarray, " N"]
+    reason_N: Int[np.ndarray, " N"]
+    reasons: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert len(np.unique(self.ids)) == len(self.ids), "an id twice"
+        assert self.kept_N.sum() == self.budget, "the budget is exact"
+
+    @property
+    def kept_ids(self) -> Shaped[np.ndarray, " budget"]:
+        """Ids of the chosen rows, ascending."""
+        return np.sort(self.ids[self.kept_N])
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the chosen ids, ascending, one a line."""
+        return sha256(b"".join(bytes(id_) + b"\n" for id_ in self.kept_ids)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One saved state of the proxy: a folder that holds config.json and model.safetensors."""
+
+    step: int
+    path: Path
