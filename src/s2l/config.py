@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,16 +22,12 @@ class PoolSettings(Settings):
     paths: tuple[str, ...] = Field(description="Files, a saved datasets folder, or a hub id.", min_length=1)
     format: Format = Field("auto", description="Shape of a row; recognised by its columns if auto.")
     columns: dict[str, str] = Field({}, description="Column of each part: prompt=…, response=…, system=…, …")
-    source_column: str | None = Field(
-        None, description="Column that names a row's source (default: `source`)."
-    )
+    source_column: str | None = Field(None, description="Column that names a row's source (default: `source`).")
     where: dict[str, str] = Field({}, description="Read only rows whose column has this value: label=true.")
     config: str | None = Field(None, description="Configuration of a hub dataset.")
     split: str = Field("train", description="Split of a hub or saved dataset.")
     revision: str | None = Field(None, description="Revision of a hub dataset.")
-    repeats: Literal["keep", "drop"] = Field(
-        "keep", description="Exact repeats: keep (the paper) or one of each."
-    )
+    repeats: Literal["keep", "drop"] = Field("keep", description="Exact repeats: keep (the paper) or one of each.")
     bad_rows: Literal["stop", "exclude"] = Field(
         "stop", description="Malformed rows: stop with one line, or exclude and list them."
     )
@@ -61,22 +54,14 @@ class ProxySettings(Settings):
     checkpoints: int = Field(12, ge=1, le=1000, description="Checkpoints at equal fractions of training.")
     initial_checkpoint: bool = Field(False, description="Also record the losses before training, as step 0.")
     epochs: Annotated[float, Field(gt=0, le=1000)] | None = Field(None, description="Passes over the pool.")
-    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Peak of the cosine schedule."
-    )
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="Peak of the cosine schedule.")
     batch_size: Annotated[int, Field(ge=1)] | None = Field(None, description="Rows in a global batch.")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.03, description="Share of the steps that warm up.")
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="AdamW's weight decay.")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of matrix products; sums are exact."
-    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of matrix products; sums are exact.")
     layers: Annotated[int, Field(ge=1, le=48)] = Field(2, description="Layers of the built-in proxy.")
-    width: Annotated[int, Field(ge=64, multiple_of=64)] = Field(
-        128, description="Width of the built-in proxy."
-    )
-    vocabulary: Annotated[int, Field(ge=300, le=65536)] = Field(
-        4096, description="BPE of the built-in proxy."
-    )
+    width: Annotated[int, Field(ge=64, multiple_of=64)] = Field(128, description="Width of the built-in proxy.")
+    vocabulary: Annotated[int, Field(ge=300, le=65536)] = Field(4096, description="BPE of the built-in proxy.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
     threads: Annotated[int, Field(ge=1)] | None = Field(None, description="CPU threads; all if not given.")
     batch_tokens: Annotated[int, Field(ge=16)] = Field(8192, description="Tokens in one forward pass.")

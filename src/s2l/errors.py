@@ -37,7 +37,7 @@ class BusyError(RunFolderError):
     exit_code = 5
 
 
-class EnvironmentFault(S2LError, OSError):
+class MachineError(S2LError, OSError):
     """The machine stands in the way: hub unreachable, disk full, no such device."""
 
     exit_code = 6
@@ -55,8 +55,7 @@ class NumericsError(S2LError, ArithmeticError):
 def printable(text: str) -> str:
     """`text` on one line, with every control, format and unassigned character escaped, safe for a terminal."""
     return "".join(
-        c if c == " " or unicodedata.category(c)[0] not in "CZ" else c.encode("unicode_escape").decode()
-        for c in text
+        c if c == " " or unicodedata.category(c)[0] not in "CZ" else c.encode("unicode_escape").decode() for c in text
     )
 
 
@@ -64,9 +63,7 @@ def shown(value: object) -> str:
     """A user's value cut at 60 characters and made safe to print."""
     text = value if isinstance(value, str) else repr(value)
     head = printable(text[:VALUE_WIDTH])
-    return repr_quotes(
-        head[:VALUE_WIDTH] + ("…" if len(text) > VALUE_WIDTH or len(head) > VALUE_WIDTH else "")
-    )
+    return repr_quotes(head[:VALUE_WIDTH] + ("…" if len(text) > VALUE_WIDTH or len(head) > VALUE_WIDTH else ""))
 
 
 def repr_quotes(text: str) -> str:

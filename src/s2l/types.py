@@ -159,7 +159,8 @@ class Tokens:
     @property
     def response_lengths(self) -> Int[np.ndarray, " N"]:
         """Tokens per row that count in the loss."""
-        return np.add.reduceat(self.counted, self.start_N[:-1], dtype=np.int64) if len(self) else self.lengths
+        before = np.concatenate([[0], np.cumsum(self.counted, dtype=np.int64)])
+        return np.diff(before[self.start_N])
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,8 @@ class Trajectories:
 
     def mean(self, statistic: str) -> Float[np.ndarray, "N T"]:
         """The statistic per response token, float64."""
-        return self.sums[statistic].astype(np.float64) / self.tokens_N[:, None]
+        mean_NT: Float[np.ndarray, "N T"] = self.sums[statistic].astype(np.float64) / self.tokens_N[:, None]
+        return mean_NT
 
     @property
     def losses_NT(self) -> Float[np.ndarray, "N T"]:
