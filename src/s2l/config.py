@@ -64,7 +64,7 @@ class ProxySettings(Settings):
     vocabulary: Annotated[int, Field(ge=300, le=65536)] = Field(4096, description="BPE of the built-in proxy.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
     threads: Annotated[int, Field(ge=1)] | None = Field(None, description="CPU threads; all if not given.")
-    batch_tokens: Annotated[int, Field(ge=16)] = Field(8192, description="Tokens in one forward pass.")
+    batch_tokens: Annotated[int, Field(ge=16)] = Field(2048, description="Tokens in one forward pass.")
 
 
 class SelectSettings(Settings):

@@ -265,7 +265,8 @@ class Selection:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One saved state of the proxy: a folder that holds config.json and model.safetensors."""
+    """One saved state of the proxy: a folder with config.json and model.safetensors, and the digest of the latter."""
 
     step: int
     path: Path
+    sha256: str

@@ -1,0 +1,64 @@
+"""Rows on disk: who they are, where they stand, why some are excluded, and how long they are. No text of theirs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int
+
+from s2l.errors import RunFolderError
+from s2l.files import written_whole
+from s2l.types import ID_LENGTH, Rows, Tokens
+
+NAMES_KEY = b"s2l.names"
+
+
+def save_rows(rows: Rows, tokens: Tokens, path: Path) -> None:
+    """Write every row of the pool; `tokens` tells its length in proxy tokens, null where it was excluded."""
+    place_N = np.minimum(np.searchsorted(tokens.ids, rows.ids), len(tokens) - 1)
+    scorable_N = tokens.ids[place_N] == rows.ids
+    reasons = {**rows.excluded, **tokens.excluded}
+    table = pa.table(
+        {
+            "id": pa.array(rows.ids.astype(str)),
+            "occurrence": rows.occurrence_N,
+            "source": rows.source_N,
+            "file": rows.file_N,
+            "row": rows.row_N,
+            "line": rows.line_N,
+            "excluded": pa.array([reasons.get(id_) for id_ in rows.ids.tolist()], pa.string()),
+            "tokens": pa.array(tokens.lengths[place_N], pa.int32(), mask=~scorable_N),
+        }
+    )
+    names = json.dumps({"sources": rows.sources, "files": rows.files}).encode()
+    with written_whole(path) as part:
+        pq.write_table(table.replace_schema_metadata({NAMES_KEY: names}), part, compression="zstd")
+
+
+def load_rows(path: Path) -> tuple[Rows, Int[np.ndarray, " scorable"]]:
+    """The rows, and the proxy tokens of those that can be chosen, in id order."""
+    try:
+        table = pq.read_table(path)
+        names = json.loads(table.schema.metadata[NAMES_KEY])
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        raise RunFolderError(f"{path}: damaged; remove it and run the same command again") from None
+    ids = np.asarray(table["id"].to_pylist(), dtype=f"S{ID_LENGTH}")
+    excluded = {id_: reason for id_, reason in zip(ids.tolist(), table["excluded"].to_pylist(), strict=True) if reason}
+    lengths = table["tokens"].drop_null().to_numpy().astype(np.int64)
+    scorable_ids = ids[table["tokens"].is_valid().to_numpy()]
+    rows = Rows(
+        ids=ids,
+        occurrence_N=table["occurrence"].to_numpy(),
+        source_N=table["source"].to_numpy(),
+        sources=tuple(names["sources"]),
+        file_N=table["file"].to_numpy(),
+        files=tuple(names["files"]),
+        row_N=table["row"].to_numpy(),
+        line_N=table["line"].to_numpy(),
+        excluded=excluded,
+    )
+    return rows, lengths[np.argsort(scorable_ids)]

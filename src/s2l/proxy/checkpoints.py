@@ -1,0 +1,75 @@
+"""Snapshots of the proxy: at which steps, saved as safetensors, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from s2l.errors import RunFolderError
+from s2l.files import read_json, sha256_of, write_json, written_whole
+from s2l.types import Checkpoint
+
+WEIGHTS = "model.safetensors"
+RECORD = "checkpoint.json"
+
+
+def schedule(total_steps: int, checkpoints: int) -> tuple[int, ...]:
+    """Steps at which to save: `checkpoints` equal fractions of training, the last step included.
+
+    Depends on nothing else, so it is the same on any number of devices. Fewer steps than checkpoints: every step.
+    """
+    count = min(checkpoints, total_steps)
+    return tuple((2 * total_steps * k + count) // (2 * count) for k in range(1, count + 1))
+
+
+def folder_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint at `step` belongs."""
+    return folder / f"step-{step:08d}"
+
+
+def save(model: PreTrainedModel, folder: Path, step: int) -> Checkpoint:
+    """Save the model as it is at `step`; replaces an older save of the same step."""
+    path = folder_of(folder, step)
+    with written_whole(path) as part:
+        model.save_pretrained(part, safe_serialization=True, max_shard_size="1000GB")
+        record = {"step": step, "sha256": sha256_of(part / WEIGHTS)}
+        write_json(part / RECORD, record)
+    return Checkpoint(step=step, path=path, sha256=str(record["sha256"]))
+
+
+def find(folder: Path, step: int) -> Checkpoint | None:
+    """The checkpoint at `step` if it was saved."""
+    path = folder_of(folder, step)
+    if not path.is_dir():
+        return None
+    try:
+        return Checkpoint(step=step, path=path, sha256=read_json(path / RECORD)["sha256"])
+    except (OSError, ValueError, KeyError):
+        raise _damaged(path) from None
+
+
+def load_model(checkpoint: Checkpoint, device: torch.device) -> PreTrainedModel:
+    """The model at this checkpoint, float32; a missing or altered file is a RunFolderError."""
+    weights = checkpoint.path / WEIGHTS
+    if not weights.is_file() or sha256_of(weights) != checkpoint.sha256:
+        raise _damaged(checkpoint.path)
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            checkpoint.path, config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError, SafetensorError):
+        raise _damaged(checkpoint.path) from None
+    loaded: PreTrainedModel = model
+    torch.nn.Module.to(loaded, device)
+    return loaded
+
+
+def _damaged(path: Path) -> RunFolderError:
+    return RunFolderError(
+        f"{path}: this checkpoint is damaged or missing; remove the folder {path.parent} and run the same command "
+        "again to train the proxy anew (recorded trajectories stay)"
+    )

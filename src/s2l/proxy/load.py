@@ -1,0 +1,85 @@
+"""Hub id or local folder → files on disk → tokenizer and model. Never runs a model's own code, never reads a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from s2l.errors import MachineError, SettingsError, shown
+
+SAFE_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+WAYS_OUT = "give the path of a local folder (--proxy PATH), or train one from scratch with --proxy builtin"
+
+
+def resolve(name: str, revision: str | None) -> Path:
+    """The local folder of a model: `name` itself, or the hub's snapshot of it, downloaded or from the cache.
+
+    Only configuration, tokenizer and safetensors files are fetched. An unreachable hub is a MachineError that names
+    both ways out; a model that is not there, or not to be had, a SettingsError.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise SettingsError(f"{shown(name)}: no such folder; {WAYS_OUT}")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(SAFE_FILES)))
+    except GatedRepoError:
+        raise SettingsError(f"{shown(name)}: the hub asks for a licence first; set HF_TOKEN, or {WAYS_OUT}") from None
+    except RevisionNotFoundError:
+        raise SettingsError(f"{shown(name)}: the hub has no revision {shown(revision)} of it") from None
+    except RepositoryNotFoundError:
+        raise SettingsError(f"{shown(name)}: no such model on the hub; {WAYS_OUT}") from None
+    except (OSError, HfHubHTTPError):
+        raise MachineError(f"{shown(name)}: the hub cannot be reached and the cache has no copy; {WAYS_OUT}") from None
+    except ValueError:
+        raise SettingsError(f"{shown(name)}: neither a folder nor a hub id; {WAYS_OUT}") from None
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer in `folder`; it must be a fast one."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise SettingsError(f"{folder}: no usable tokenizer here ({_first_line(error)})") from None
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise SettingsError(f"{folder}: its tokenizer has no tokenizer.json (a fast one is needed)")
+    return tokenizer
+
+
+def load_pretrained(folder: Path, vocabulary: int, max_length: int) -> PreTrainedModel:
+    """The causal language model in `folder`, float32, checked to have room for the tokenizer and the window."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        raise SettingsError(f"{folder}: no causal language model in safetensors here ({_first_line(error)})") from None
+    loaded: PreTrainedModel = model
+    entries = loaded.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr, index]
+    if vocabulary > entries:
+        raise SettingsError(f"{folder}: its tokenizer has {vocabulary} entries, its embedding only {entries}")
+    window = getattr(loaded.config.get_text_config(), "max_position_embeddings", None)
+    if window is not None and max_length > window:
+        raise SettingsError(f"{folder}: reads at most {window} tokens; --max-length is {max_length}: ask for {window}")
+    return loaded
+
+
+def digest(folder: Path) -> str:
+    """sha256 over what determines the model: names and bytes of its JSON and safetensors files."""
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".safetensors"}:
+            with path.open("rb") as file:
+                total.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return shown((str(error).strip().splitlines() or [type(error).__name__])[0])

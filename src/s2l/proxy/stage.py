@@ -1,0 +1,110 @@
+"""The proxy's stage of a run: tokenizer, then a plan, then T checkpoints; every part is kept and replayed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from s2l.config import BUILTIN, ProxySettings, TokenSettings
+from s2l.errors import RunFolderError, SettingsError
+from s2l.files import read_json, remove, write_json, written_whole
+from s2l.progress import Progress
+from s2l.proxy import builtin, checkpoints, load
+from s2l.proxy.plan import Plan, make_plan
+from s2l.proxy.train import RESUME, train
+from s2l.scoring.batching import tokens_at_once
+from s2l.types import Checkpoint, Tokens
+
+PLAN = "plan.json"
+
+
+def proxy_tokenizer(
+    proxy: ProxySettings, settings: TokenSettings, texts: Iterable[str], folder: Path
+) -> PreTrainedTokenizerFast:
+    """The proxy's tokenizer, kept in `folder`: the model's own, the one named, or for `builtin` fitted on `texts`."""
+    if folder.is_dir():
+        return load.load_tokenizer(folder)
+    if proxy.model != BUILTIN:
+        tokenizer = load.load_tokenizer(load.resolve(proxy.model, proxy.revision))
+    elif settings.tokenizer is not None:
+        tokenizer = load.load_tokenizer(load.resolve(settings.tokenizer, None))
+    else:
+        tokenizer = builtin.fit_tokenizer(texts, proxy.vocabulary)
+    with written_whole(folder) as part:
+        tokenizer.save_pretrained(part)
+    return load.load_tokenizer(folder)
+
+
+def device_for(name: str) -> torch.device:
+    """The device of that name; `auto` takes CUDA, then MPS, then the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name not in {"cpu", "cuda", "mps"}:
+        raise SettingsError(
+            f"no device '{name}'; there are: auto, cpu, cuda, mps (choose a GPU by CUDA_VISIBLE_DEVICES)"
+        )
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise SettingsError(f"no {name} device on this machine; use --device cpu")
+    return torch.device(name)
+
+
+def train_proxy(
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: ProxySettings,
+    folder: Path,
+    *,
+    max_length: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[Plan, list[Checkpoint]]:
+    """The trained proxy's checkpoints in `folder`, in order; trains, or goes on training, only if some are missing."""
+    plan = _plan(tokens, tokenizer, settings, folder, max_length, seed)
+    torch.set_num_threads(plan.threads)
+    steps = ((0,) if settings.initial_checkpoint else ()) + plan.saves
+    found = [checkpoints.find(folder, step) for step in steps]
+    if any(checkpoint is None for checkpoint in found):
+        model = _start(settings, tokenizer, max_length, seed)
+        if settings.initial_checkpoint and found[0] is None:
+            checkpoints.save(model, folder, 0)
+        train(model, tokens, plan, folder, progress)
+        found = [checkpoints.find(folder, step) for step in steps]
+    missing = [step for step, checkpoint in zip(steps, found, strict=True) if checkpoint is None]
+    if missing:
+        raise RunFolderError(f"{folder}: the checkpoint at step {missing[0]} is gone; remove {folder} to train again")
+    remove(folder / RESUME)
+    return plan, [checkpoint for checkpoint in found if checkpoint is not None]
+
+
+def _plan(
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: ProxySettings,
+    folder: Path,
+    max_length: int,
+    seed: int,
+) -> Plan:
+    path = folder / PLAN
+    if path.is_file():
+        return Plan.from_json(read_json(path))
+    plan = make_plan(
+        len(tokens),
+        settings,
+        batch_tokens=tokens_at_once(settings.batch_tokens, max_length, len(tokenizer)),
+        threads=settings.threads or len(os.sched_getaffinity(0)),
+        device=device_for(settings.device).type,
+        seed=seed,
+    )
+    write_json(path, plan.as_json())
+    return plan
+
+
+def _start(settings: ProxySettings, tokenizer: PreTrainedTokenizerFast, max_length: int, seed: int) -> PreTrainedModel:
+    if settings.model != BUILTIN:
+        return load.load_pretrained(load.resolve(settings.model, settings.revision), len(tokenizer), max_length)
+    assert tokenizer.eos_token_id is not None, "tokenizing refuses a tokenizer without an end token"
+    return builtin.build_model(settings, len(tokenizer), tokenizer.eos_token_id, max_length, seed)

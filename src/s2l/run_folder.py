@@ -1,0 +1,183 @@
+"""The run folder: one run's files, one process at a time, refused for other inputs than its own.
+
+RUN/run.json says what the folder is for and is written first; RUN/manifest.json what came out, and is written last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from s2l import __version__
+from s2l.errors import BusyError, RunFolderError, shown
+from s2l.files import PART, read_json, remove, write_json
+
+LOCK = ".lock"
+RUN = "run.json"
+MANIFEST = "manifest.json"
+SECONDS = "seconds.json"
+
+_held: set[Path] = set()
+
+
+class RunFolder:
+    """A folder that this process holds; the properties name its files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def pool(self) -> Path:
+        """How the pool was read: digest, container, format, notices."""
+        return self.path / "pool.json"
+
+    @property
+    def rows(self) -> Path:
+        """Every row of the pool."""
+        return self.path / "rows.parquet"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The proxy's tokenizer."""
+        return self.path / "tokenizer"
+
+    @property
+    def tokens(self) -> Path:
+        """The pool's tokens."""
+        return self.path / "tokens.arrow"
+
+    @property
+    def proxy(self) -> Path:
+        """The proxy's plan and checkpoints."""
+        return self.path / "proxy"
+
+    @property
+    def trajectories(self) -> Path:
+        """The recorded sums."""
+        return self.path / "trajectories"
+
+    @property
+    def subsets(self) -> Path:
+        """The chosen subsets, one folder each."""
+        return self.path / "subsets"
+
+    @property
+    def manifest(self) -> Path:
+        """What came out of the run; there if and only if the run is complete."""
+        return self.path / MANIFEST
+
+    def claim(self, settings: Mapping[str, Any], pool_digest: str) -> None:
+        """Say what the folder is for, or check that it is for just that; RunFolderError names what differs."""
+        path = self.path / RUN
+        claimed = {
+            "s2l": __version__,
+            "settings": dict(settings),
+            "pool_digest": pool_digest,
+            "directory": str(Path.cwd()),
+        }
+        if not path.is_file():
+            write_json(path, claimed)
+            return
+        before = self.claimed()
+        if before["pool_digest"] != pool_digest:
+            raise RunFolderError(f"{self.path}: made from other rows: the pool has changed since; use another --out")
+        differing = list(_differences(before["settings"], claimed["settings"]))
+        if differing:
+            raise RunFolderError(
+                f"{self.path}: made with other settings: {'; '.join(differing)}; use another --out"
+                " (to draw again from its trajectories: s2l select)"
+            )
+
+    def claimed(self) -> dict[str, Any]:
+        """What `run.json` says; RunFolderError where the folder is no run."""
+        try:
+            claimed: dict[str, Any] = read_json(self.path / RUN)
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.path}: no run of s2l (no {RUN} in it)") from None
+        except (OSError, ValueError):
+            raise RunFolderError(f"{self.path / RUN}: damaged; use another --out") from None
+        return claimed
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of the block to the stage's, over all attempts at the run."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = self.seconds()
+            seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 3)
+            write_json(self.path / SECONDS, seconds)
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds per stage so far."""
+        try:
+            seconds: dict[str, float] = read_json(self.path / SECONDS)
+        except (OSError, ValueError):
+            return {}
+        return seconds
+
+
+@contextmanager
+def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
+    """Hold `path` for this process alone, making it if need be; what was left half-written is removed.
+
+    The lock is the process's own (POSIX): it ends with it and no child inherits it. A folder in use is a BusyError, one
+    that holds other files a RunFolderError.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path}: a file, not a folder; use another --out")
+    if must_exist and not (path / RUN).is_file():
+        raise RunFolderError(f"{path}: no run of s2l (no {RUN} in it)")
+    path.mkdir(parents=True, exist_ok=True)
+    foreign = [p.name for p in path.iterdir() if p.name != LOCK and not p.name.endswith(PART)]
+    if foreign and not (path / RUN).is_file():
+        raise RunFolderError(f"{path}: holds other files, such as {shown(sorted(foreign)[0])}; use another --out")
+    with _lock(path):
+        for part in sorted(path.rglob(f"*{PART}")):
+            remove(part)
+        yield RunFolder(path)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    busy = BusyError(f"{path}: another process is at work in this folder; wait for it, or use another --out")
+    real = path.resolve()
+    if real in _held:
+        raise busy
+    with (path / LOCK).open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise busy from None
+        _held.add(real)
+        try:
+            yield
+        finally:
+            _held.discard(real)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if old == new or prefix + name == "pool.paths":
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} was {shown(old)}, now {shown(new)}"
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process held at most."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
