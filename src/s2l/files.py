@@ -15,6 +15,9 @@ from typing import Any
 from s2l.errors import MachineError
 
 PART = ".part"
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# Rust (safetensors, tokenizers) and torch.save raise errors of their own, which tell it in their text only.
+FULL_DISK_TEXTS = (*(f"(os error {number})" for number in FULL_DISK), "PytorchStreamWriter", "inline_container.cc")
 
 
 @contextmanager
@@ -26,20 +29,31 @@ def written_whole(path: Path) -> Iterator[Path]:
     part = path.with_name(path.name + PART)
     remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with full_disk_is_one_line(path):
+        try:
+            yield part
+            _flush(part)
+            if path.is_dir():
+                remove(path)
+            part.replace(path)
+            _flush_folder(path.parent)
+        except Exception as error:
+            if _is_full_disk(error):
+                remove(part)
+            raise
+
+
+@contextmanager
+def full_disk_is_one_line(path: Path) -> Iterator[None]:
+    """Whatever a full disk raises while the block writes to `path` becomes a MachineError."""
     try:
-        yield part
-        _flush(part)
-        if path.is_dir():
-            remove(path)
-        part.replace(path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            remove(part)
-            raise MachineError(
-                f"{path}: no room on the disk; nothing is lost: free some and run the same command again"
-            ) from None
-        raise
+        yield
+    except Exception as error:
+        if not _is_full_disk(error):
+            raise
+        raise MachineError(
+            f"{path}: no room on the disk; nothing is lost: free some and run the same command again"
+        ) from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -65,6 +79,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _is_full_disk(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in FULL_DISK
+    return any(text in str(error) for text in FULL_DISK_TEXTS)
 
 
 def _flush(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from s2l import __version__
 from s2l.errors import BusyError, RunFolderError, shown
 from s2l.files import PART, read_json, remove, write_json
+from s2l.types import Pool
 
 LOCK = ".lock"
 RUN = "run.json"
@@ -29,11 +30,6 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def pool(self) -> Path:
-        """How the pool was read: digest, container, format, notices."""
-        return self.path / "pool.json"
 
     @property
     def rows(self) -> Path:
@@ -70,20 +66,31 @@ class RunFolder:
         """What came out of the run; there if and only if the run is complete."""
         return self.path / MANIFEST
 
-    def claim(self, settings: Mapping[str, Any], pool_digest: str) -> None:
+    @property
+    def signal(self) -> Path:
+        """Whether the proxy carried signal."""
+        return self.path / "signal.json"
+
+    def claim(self, settings: Mapping[str, Any], pool: Pool) -> None:
         """Say what the folder is for, or check that it is for just that; RunFolderError names what differs."""
         path = self.path / RUN
-        claimed = {
+        claimed: dict[str, Any] = {
             "s2l": __version__,
             "settings": dict(settings),
-            "pool_digest": pool_digest,
+            "pool": {
+                "digest": pool.digest,
+                "rows": len(pool),
+                "container": pool.container,
+                "format": pool.format,
+                "notices": list(pool.notices),
+            },
             "directory": str(Path.cwd()),
         }
         if not path.is_file():
             write_json(path, claimed)
             return
         before = self.claimed()
-        if before["pool_digest"] != pool_digest:
+        if before["pool"]["digest"] != pool.digest:
             raise RunFolderError(f"{self.path}: made from other rows: the pool has changed since; use another --out")
         differing = list(_differences(before["settings"], claimed["settings"]))
         if differing:
@@ -109,9 +116,12 @@ class RunFolder:
         try:
             yield
         finally:
-            seconds = self.seconds()
-            seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 3)
-            write_json(self.path / SECONDS, seconds)
+            self.spent(stage, time.monotonic() - start)
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """Add `seconds` to the stage's."""
+        before = self.seconds()
+        write_json(self.path / SECONDS, before | {stage: round(before.get(stage, 0.0) + seconds, 3)})
 
     def seconds(self) -> dict[str, float]:
         """Seconds per stage so far."""
@@ -179,5 +189,3 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-

@@ -72,7 +72,7 @@ class _Conversation:
 
     def render(self, n_turns: int, generation_prompt: bool = False) -> tuple[str, list[Span]]:
         """The first `n_turns` turns, and what `{% generation %}` marks in them."""
-        from transformers.utils.chat_template_utils import render_jinja_template  # noqa: PLC0415 (slow, only for chats)
+        from transformers.utils.chat_template_utils import render_jinja_template
 
         messages = [{"role": turn.role, "content": turn.text} for turn in self.turns[:n_turns]]
         try:

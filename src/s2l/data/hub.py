@@ -75,7 +75,7 @@ def _is_hub_id(path: str) -> bool:
 
 
 def _load_saved(path: str, split: str) -> datasets.Dataset:
-    import datasets  # noqa: PLC0415
+    import datasets
 
     with one_line_errors(path):
         try:
@@ -90,7 +90,7 @@ def _load_saved(path: str, split: str) -> datasets.Dataset:
 
 
 def _load_hub(path: str, settings: PoolSettings) -> datasets.Dataset:
-    import datasets  # noqa: PLC0415
+    import datasets
 
     way_out = "; load it on a machine with a connection and pass its files, or the folder of save_to_disk"
     try:

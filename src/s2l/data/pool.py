@@ -40,7 +40,7 @@ def read_pool(settings: PoolSettings, progress: Progress = SILENT) -> Pool:
     if len(kinds) > 1:
         raise DataError(f"files of different kinds: {', '.join(kinds)}; convert them to one kind, or read one kind")
     records = _records_of_files(settings.paths, containers)
-    return assemble(records, settings.paths, settings, kinds[0], _digest(settings.paths), progress)
+    return assemble(records, settings.paths, settings, kinds[0], digest_of_files(settings.paths), progress)
 
 
 def pool_from_dataset(
@@ -94,7 +94,7 @@ def _records_of_files(paths: tuple[str, ...], containers: list[Container]) -> Pl
             raise DataError(f"{printable(path)}: the file holds no rows")
 
 
-def _digest(paths: tuple[str, ...]) -> str:
+def digest_of_files(paths: tuple[str, ...]) -> str:
     """Of one file what `sha256sum` prints, of several the sha256 of their digests in order."""
     digests = []
     for path in paths:

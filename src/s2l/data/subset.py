@@ -194,7 +194,7 @@ def _save_dataset(
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    import datasets  # noqa: PLC0415
+    import datasets
 
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

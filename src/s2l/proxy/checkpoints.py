@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from s2l.errors import RunFolderError
 from s2l.files import read_json, sha256_of, write_json, written_whole
+from s2l.proxy.quiet import quiet
 from s2l.types import Checkpoint
 
 WEIGHTS = "model.safetensors"
@@ -30,6 +31,7 @@ def folder_of(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
+@quiet()
 def save(model: PreTrainedModel, folder: Path, step: int) -> Checkpoint:
     """Save the model as it is at `step`; replaces an older save of the same step."""
     path = folder_of(folder, step)
@@ -47,10 +49,11 @@ def find(folder: Path, step: int) -> Checkpoint | None:
         return None
     try:
         return Checkpoint(step=step, path=path, sha256=read_json(path / RECORD)["sha256"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(path) from None
 
 
+@quiet()
 def load_model(checkpoint: Checkpoint, device: torch.device) -> PreTrainedModel:
     """The model at this checkpoint, float32; a missing or altered file is a RunFolderError."""
     weights = checkpoint.path / WEIGHTS
@@ -61,7 +64,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device) -> PreTrainedModel:
         model = AutoModelForCausalLM.from_pretrained(
             checkpoint.path, config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
         )
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, ValueError, RuntimeError, SafetensorError):
         raise _damaged(checkpoint.path) from None
     loaded: PreTrainedModel = model
     torch.nn.Module.to(loaded, device)

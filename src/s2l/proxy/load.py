@@ -12,11 +12,13 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from s2l.errors import MachineError, SettingsError, shown
+from s2l.proxy.quiet import quiet
 
 SAFE_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 WAYS_OUT = "give the path of a local folder (--proxy PATH), or train one from scratch with --proxy builtin"
 
 
+@quiet()
 def resolve(name: str, revision: str | None) -> Path:
     """The local folder of a model: `name` itself, or the hub's snapshot of it, downloaded or from the cache.
 
@@ -41,6 +43,7 @@ def resolve(name: str, revision: str | None) -> Path:
         raise SettingsError(f"{shown(name)}: neither a folder nor a hub id; {WAYS_OUT}") from None
 
 
+@quiet()
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer in `folder`; it must be a fast one."""
     try:
@@ -52,6 +55,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+@quiet()
 def load_pretrained(folder: Path, vocabulary: int, max_length: int) -> PreTrainedModel:
     """The causal language model in `folder`, float32, checked to have room for the tokenizer and the window."""
     try:
@@ -62,7 +66,7 @@ def load_pretrained(folder: Path, vocabulary: int, max_length: int) -> PreTraine
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise SettingsError(f"{folder}: no causal language model in safetensors here ({_first_line(error)})") from None
     loaded: PreTrainedModel = model
-    entries = loaded.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr, index]
+    entries = loaded.get_input_embeddings().weight.shape[0]  # type: ignore[index]
     if vocabulary > entries:
         raise SettingsError(f"{folder}: its tokenizer has {vocabulary} entries, its embedding only {entries}")
     window = getattr(loaded.config.get_text_config(), "max_position_embeddings", None)

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from s2l.config import BUILTIN, ProxySettings, TokenSettings
-from s2l.errors import RunFolderError, SettingsError
+from s2l.errors import RunFolderError, SettingsError, shown
 from s2l.files import read_json, remove, write_json, written_whole
 from s2l.progress import Progress
 from s2l.proxy import builtin, checkpoints, load
@@ -20,6 +20,7 @@ from s2l.scoring.batching import tokens_at_once
 from s2l.types import Checkpoint, Tokens
 
 PLAN = "plan.json"
+START = "start.json"
 
 
 def proxy_tokenizer(
@@ -30,6 +31,13 @@ def proxy_tokenizer(
         return load.load_tokenizer(folder)
     if proxy.model != BUILTIN:
         tokenizer = load.load_tokenizer(load.resolve(proxy.model, proxy.revision))
+        if settings.tokenizer is not None:
+            named = load.load_tokenizer(load.resolve(settings.tokenizer, None))
+            if named.get_vocab() != tokenizer.get_vocab():
+                raise SettingsError(
+                    f"--tokenizer {shown(settings.tokenizer)} is not the proxy's own: name a proxy that reads these "
+                    "tokens, or --proxy builtin"
+                )
     elif settings.tokenizer is not None:
         tokenizer = load.load_tokenizer(load.resolve(settings.tokenizer, None))
     else:
@@ -68,7 +76,7 @@ def train_proxy(
     steps = ((0,) if settings.initial_checkpoint else ()) + plan.saves
     found = [checkpoints.find(folder, step) for step in steps]
     if any(checkpoint is None for checkpoint in found):
-        model = _start(settings, tokenizer, max_length, seed)
+        model = _start(settings, tokenizer, folder, max_length, seed)
         if settings.initial_checkpoint and found[0] is None:
             checkpoints.save(model, folder, 0)
         train(model, tokens, plan, folder, progress)
@@ -103,8 +111,23 @@ def _plan(
     return plan
 
 
-def _start(settings: ProxySettings, tokenizer: PreTrainedTokenizerFast, max_length: int, seed: int) -> PreTrainedModel:
-    if settings.model != BUILTIN:
-        return load.load_pretrained(load.resolve(settings.model, settings.revision), len(tokenizer), max_length)
-    assert tokenizer.eos_token_id is not None, "tokenizing refuses a tokenizer without an end token"
-    return builtin.build_model(settings, len(tokenizer), tokenizer.eos_token_id, max_length, seed)
+def _start(
+    settings: ProxySettings, tokenizer: PreTrainedTokenizerFast, folder: Path, max_length: int, seed: int
+) -> PreTrainedModel:
+    """The model before training; what it was is kept, and on resume it must be the same (RunFolderError)."""
+    if settings.model == BUILTIN:
+        assert tokenizer.eos_token_id is not None, "tokenizing refuses a tokenizer without an end token"
+        model: PreTrainedModel = builtin.build_model(settings, len(tokenizer), tokenizer.eos_token_id, max_length, seed)
+        source = {"model": BUILTIN, "sha256": None}
+    else:
+        files = load.resolve(settings.model, settings.revision)
+        model = load.load_pretrained(files, len(tokenizer), max_length)
+        source = {"model": settings.model, "sha256": load.digest(files)}
+    record = source | {"architecture": type(model).__name__, "parameters": model.num_parameters()}
+    path = folder / START
+    if path.is_file() and read_json(path) != record:
+        raise RunFolderError(
+            f"{folder}: trained from another {shown(settings.model)} than is there now; use another --out"
+        )
+    write_json(path, record)
+    return model

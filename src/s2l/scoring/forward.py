@@ -13,7 +13,7 @@ from s2l.scoring.batching import Batch
 
 HeadPath = Literal["trunk", "whole"]
 CHUNK_ELEMENTS = 2**21
-TOLERANCE = 1e-3
+MAGNIFIED = 1e4
 
 
 def response_logits(
@@ -39,18 +39,31 @@ def chunk_for(vocabulary: int) -> int:
 
 @torch.no_grad()
 def choose_path(model: PreTrainedModel, batch: Batch) -> HeadPath:
-    """`trunk` if it gives the logits of the whole model on this batch, else `whole` (soft-capped or scaled heads)."""
-    if model.get_output_embeddings() is None or model.base_model is model:
+    """`trunk` if the model's logits are just its head over its trunk, else `whole`: scaled or soft-capped logits.
+
+    Seen on the batch's first row with the head's output magnified, so that no cap or scale is too weak to show.
+    """
+    head = model.get_output_embeddings()
+    if head is None or model.base_model is model:
         return "whole"
+    row_1L = batch.input_ids_BL[:1]
+    seen: dict[str, torch.Tensor] = {}
+
+    def magnify(_head: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        seen["states"], seen["logits"] = inputs[0], output * MAGNIFIED
+        return seen["logits"]
+
     was_training = model.training
-    model.eval()
+    hook = head.register_forward_hook(magnify)
     try:
-        whole, _ = next(response_logits(model, batch, "whole"))
-        trunk, _ = next(response_logits(model, batch, "trunk"))
+        model.eval()
+        logits = model(input_ids=row_1L, use_cache=False).logits
+        hook.remove()
+        states = model.base_model(input_ids=row_1L, use_cache=False).last_hidden_state
     except (AttributeError, TypeError, RuntimeError):
         return "whole"
     finally:
+        hook.remove()
         model.train(was_training)
-    scale = whole.abs().max().clamp(min=1)
-    agree = whole.shape == trunk.shape and bool(((whole - trunk).abs().max() <= TOLERANCE * scale).item())
-    return "trunk" if agree else "whole"
+    plain = "logits" in seen and torch.equal(logits, seen["logits"]) and torch.allclose(states, seen["states"])
+    return "trunk" if plain else "whole"

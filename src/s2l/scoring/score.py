@@ -69,7 +69,7 @@ def _batch_sums(model: PreTrainedModel, batch: Batch, path: HeadPath, scorer: Sc
     with scorer.autocast():
         chunks = [
             statistics(logits_rV, target_r)
-            for logits_rV, target_r in response_logits(model, batch, path, chunk_for(model.config.vocab_size))
+            for logits_rV, target_r in response_logits(model, batch, path, chunk_for(model.config.get_text_config().vocab_size))
         ]
     values_SR = torch.cat(chunks, dim=1).cpu().numpy().astype(np.float64)
     starts_B = np.concatenate([[0], np.cumsum(batch.count_B)[:-1]])

@@ -1,0 +1,138 @@
+"""Command-line flags ↔ settings: one table, so that flags, recipes and the command that repeats a run agree."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from s2l.config import RunSettings
+from s2l.errors import SettingsError, shown
+
+FLAGS: Mapping[str, str] = {
+    "format": "pool.format",
+    "columns": "pool.columns",
+    "source-column": "pool.source_column",
+    "where": "pool.where",
+    "config": "pool.config",
+    "split": "pool.split",
+    "dataset-revision": "pool.revision",
+    "repeats": "pool.repeats",
+    "bad-rows": "pool.bad_rows",
+    "template": "tokens.template",
+    "max-length": "tokens.max_length",
+    "tokenizer": "tokens.tokenizer",
+    "proxy": "proxy.model",
+    "proxy-revision": "proxy.revision",
+    "checkpoints": "proxy.checkpoints",
+    "initial-checkpoint": "proxy.initial_checkpoint",
+    "epochs": "proxy.epochs",
+    "learning-rate": "proxy.learning_rate",
+    "batch-size": "proxy.batch_size",
+    "warmup": "proxy.warmup",
+    "weight-decay": "proxy.weight_decay",
+    "precision": "proxy.precision",
+    "layers": "proxy.layers",
+    "width": "proxy.width",
+    "vocabulary": "proxy.vocabulary",
+    "device": "proxy.device",
+    "threads": "proxy.threads",
+    "batch-tokens": "proxy.batch_tokens",
+    "budget": "select.budgets",
+    "method": "select.method",
+    "set": "select.options",
+    "with-random": "select.with_random",
+    "keep": "select.keep",
+    "balance": "select.balance",
+    "seed": "seed",
+}
+_FLAG_OF = {path: flag for flag, path in FLAGS.items()}
+
+
+def flag_of(path: str) -> str:
+    """What a person writes for the setting at the dotted `path`."""
+    return f"--{_FLAG_OF[path]}" if path in _FLAG_OF else path
+
+
+def field_of(path: str, model: type[BaseModel] = RunSettings) -> Any:
+    """The pydantic field at the dotted `path`: its type, default and description."""
+    head, _, rest = path.partition(".")
+    field = model.model_fields[head]
+    return field_of(rest, field.annotation) if rest else field  # type: ignore[arg-type]
+
+
+def pairs(flag: str, written: Iterable[str], separator: str | None = None) -> dict[str, str]:
+    """`name=value` texts as a dict; SettingsError for one without `=`."""
+    texts = [part for text in written for part in (text.split(separator) if separator else [text])]
+    for text in texts:
+        if "=" not in text:
+            raise SettingsError(f"--{flag} {shown(text)}: write name=value")
+    return {name.strip(): value for name, _, value in (text.partition("=") for text in texts)}
+
+
+def with_flags(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's settings with those of the flags given (flag → value) laid over them."""
+    merged = {name: dict(value) if isinstance(value, Mapping) else value for name, value in recipe.items()}
+    for flag, value in given.items():
+        *groups, name = FLAGS[flag].split(".")
+        target = merged
+        for group in groups:
+            target = target.setdefault(group, {})
+            if not isinstance(target, dict):
+                raise SettingsError(f"recipe: {shown(group)} must hold settings by name")
+        target[name] = value
+    return merged
+
+
+def validated(values: Mapping[str, Any]) -> RunSettings:
+    """The settings, checked; SettingsError is one line with the flag, the value and what would be right."""
+    try:
+        return RunSettings.model_validate(dict(values))
+    except ValidationError as error:
+        raise SettingsError(explained(error)) from None
+
+
+def explained(error: ValidationError, prefix: str = "") -> str:
+    """The first of pydantic's complaints as one line; `prefix`: the path of the settings it is about."""
+    first = error.errors()[0]
+    path = prefix + ".".join(
+        str(part) for part in first["loc"] if not isinstance(part, int) and str(part) not in {"int", "str"}
+    )
+    name = flag_of(path)
+    if first["type"] == "extra_forbidden":
+        return f"no setting {shown(path)}; look it up with s2l run --help"
+    if first["type"] == "missing":
+        missing = {"--budget": "say how much: --budget 11%", "pool": "name the pool", "pool.paths": "name the pool"}
+        return missing.get(name, f"{name} is missing")
+    return f"{name} {shown(first['input'])}: {first['msg']}"
+
+
+def command(settings: RunSettings, out: str) -> str:
+    """The shell command that makes this run, naming every setting that is not its default."""
+    words = ["s2l", "run", *settings.pool.paths]
+    for flag, path in FLAGS.items():
+        value: Any = settings
+        for name in path.split("."):
+            value = getattr(value, name)
+        if value == field_of(path).get_default(call_default_factory=True):
+            continue
+        words += _written(flag, value)
+    return shlex.join([*words, "--out", out])
+
+
+def _written(flag: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{flag}"] if value else [f"--no-{flag}"]
+    if isinstance(value, dict):
+        return [word for name, part in value.items() for word in (f"--{flag}", f"{name}={part}")]
+    if isinstance(value, tuple):
+        return [f"--{flag}", ",".join(_budget(part) for part in value)]
+    return [f"--{flag}", str(value)]
+
+
+def _budget(value: str | int | float) -> str:
+    from s2l.selection.budget import parse_budget
+
+    return str(parse_budget(value))

@@ -1,0 +1,201 @@
+"""The run, top to bottom: read → tokenize → train the proxy → record its losses → cluster and draw → export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from s2l import manifest
+from s2l.config import BUILTIN, PoolSettings, RunSettings, SelectSettings
+from s2l.data.pool import digest_of_files, pool_from_dataset, read_pool
+from s2l.data.rows_file import load_rows, save_rows
+from s2l.data.templates import choose_template
+from s2l.data.tokens import load_tokens, save_tokens, segment_texts, tokenize
+from s2l.errors import DataError, RunFolderError, printable
+from s2l.files import read_json, write_json
+from s2l.flags import validated
+from s2l.progress import SILENT, Progress
+from s2l.proxy.load import load_tokenizer
+from s2l.proxy.stage import PLAN, proxy_tokenizer, train_proxy
+from s2l.run_folder import RunFolder, hold
+from s2l.scoring.record import record
+from s2l.selection.keep import read_keep
+from s2l.selection.select import select
+from s2l.selection.signal import Signal, signal
+from s2l.subsets import SubsetFolder, export_subset
+from s2l.trajectories import store
+from s2l.types import Pool, Recorded, Rows, Selection, Tokens, Trajectories
+
+if TYPE_CHECKING:
+    import datasets
+
+SIGNAL_CLUSTERS = 100
+FILES = frozenset({"jsonl", "json", "csv", "parquet", "arrow"})
+
+
+def run(
+    settings: RunSettings, out: Path, progress: Progress = SILENT, dataset: datasets.Dataset | None = None
+) -> dict[str, Any]:
+    """The whole job into the folder `out`; returns the manifest. After a stop it goes on, to the identical result.
+
+    dataset: the pool itself where it lives in memory; `settings.pool` then says only how to read its rows.
+    """
+    with hold(out) as folder:
+        pool = read(settings, folder, progress, dataset)
+        if not folder.manifest.is_file():
+            tokens = to_tokens(pool, settings, folder, progress)
+            trajectories = to_trajectories(tokens, settings, folder, progress)
+            recorded, strength = to_recorded(trajectories, settings.seed, folder, progress)
+            selections = choose(recorded, settings.select, settings.seed, folder, progress)
+            subsets = export(selections, recorded, strength, settings, folder, progress, dataset)
+            write_json(folder.manifest, manifest.of_run(settings, folder, strength, subsets))
+        finished: dict[str, Any] = read_json(folder.manifest)
+        return finished
+
+
+def draw(
+    path: Path,
+    settings: SelectSettings,
+    seed: int | None = None,
+    progress: Progress = SILENT,
+    dataset: datasets.Dataset | None = None,
+) -> dict[str, Any]:
+    """Draw again from a run's recorded trajectories, beside what was drawn before; returns the new subsets' manifests.
+
+    seed: the run's own if not given. Needs the run's pool where it was, to export the rows.
+    """
+    with hold(path, must_exist=True) as folder:
+        claimed = folder.claimed()
+        made = validated(claimed["settings"])
+        asked = made.model_copy(update={"select": settings, "seed": made.seed if seed is None else seed})
+        check_pool(asked.pool, claimed, dataset)
+        steps = read_json(folder.proxy / PLAN)["saves"]
+        first = [0] if made.proxy.initial_checkpoint else []
+        trajectories = store.load(folder.trajectories, [*first, *steps])
+        recorded, strength = to_recorded(trajectories, made.seed, folder, progress)
+        selections = choose(recorded, settings, asked.seed, folder, progress)
+        subsets = export(selections, recorded, strength, asked, folder, progress, dataset)
+        return {"run": str(path), "subsets": [subset.manifest for subset in subsets]}
+
+
+def read(settings: RunSettings, folder: RunFolder, progress: Progress, dataset: datasets.Dataset | None = None) -> Pool:
+    """The pool; the folder is claimed for it, or refused if it was made from another."""
+    start = monotonic()
+    pool = read_from(settings.pool, dataset, progress)
+    folder.claim(settings.model_dump(mode="json"), pool)
+    folder.spent("read", monotonic() - start)
+    for notice in pool.notices:
+        progress.note(notice)
+    return pool
+
+
+def to_tokens(pool: Pool, settings: RunSettings, folder: RunFolder, progress: Progress) -> Tokens:
+    """The pool in the proxy's tokens; rows without a response token are excluded, with the reason."""
+    if not (folder.tokens.is_file() and folder.rows.is_file()):
+        with folder.timed("tokenize"):
+            builtin = settings.proxy.model == BUILTIN
+            texts = (
+                text
+                for template, _ in [choose_template(pool.format, settings.tokens.template, None, builtin=True)]
+                for text in segment_texts(pool, template)
+            )
+            tokenizer = proxy_tokenizer(settings.proxy, settings.tokens, texts, folder.tokenizer)
+            tokens = tokenize(pool, tokenizer, settings.tokens, builtin=builtin, progress=progress)
+            save_tokens(tokens, folder.tokens)
+            save_rows(pool.rows, tokens, folder.rows)
+    return load_tokens(folder.tokens)
+
+
+def to_trajectories(tokens: Tokens, settings: RunSettings, folder: RunFolder, progress: Progress) -> Trajectories:
+    """Train the proxy on every row, then record every row's losses at every checkpoint."""
+    with folder.timed("train the proxy"):
+        plan, checkpoints = train_proxy(
+            tokens,
+            load_tokenizer(folder.tokenizer),
+            settings.proxy,
+            folder.proxy,
+            max_length=settings.tokens.max_length,
+            seed=settings.seed,
+            progress=progress,
+        )
+    with folder.timed("record trajectories"):
+        rows, _ = load_rows(folder.rows)
+        return record(
+            tokens,
+            checkpoints,
+            plan,
+            folder.trajectories,
+            progress,
+            lambda row: rows.place(int(np.flatnonzero(rows.ids == tokens.ids[row])[0])),
+        )
+
+
+def to_recorded(
+    trajectories: Trajectories, seed: int, folder: RunFolder, progress: Progress
+) -> tuple[Recorded, Signal]:
+    """What a method may look at, and whether there is anything in it to see."""
+    rows, lengths_N = load_rows(folder.rows)
+    order = np.argsort(rows.ids)
+    scorable = order[[id_ not in rows.excluded for id_ in rows.ids[order].tolist()]]
+    if not np.array_equal(rows.ids[scorable], trajectories.ids):
+        raise RunFolderError(f"{folder.path}: not every row is recorded yet; run the same command again")
+    recorded = Recorded(trajectories, rows.source_N[scorable], rows.sources, lengths_N)
+    if not folder.signal.is_file():
+        write_json(folder.signal, asdict(signal(trajectories, SIGNAL_CLUSTERS, seed, progress)))
+    strength = Signal(**{**(stored := read_json(folder.signal)), "weak": tuple(stored["weak"])})
+    progress.note(strength.sentence)
+    return recorded, strength
+
+
+def choose(
+    recorded: Recorded, settings: SelectSettings, seed: int, folder: RunFolder, progress: Progress
+) -> list[Selection]:
+    """The verdict on every row, for each budget (and its random twin)."""
+    rows, _ = load_rows(folder.rows)
+    with folder.timed("cluster and draw"):
+        return select(rows, recorded, settings, seed, read_keep(settings.keep), progress)
+
+
+def export(
+    selections: Sequence[Selection],
+    recorded: Recorded,
+    strength: Signal,
+    settings: RunSettings,
+    folder: RunFolder,
+    progress: Progress,
+    dataset: datasets.Dataset | None = None,
+) -> list[SubsetFolder]:
+    """One folder for each selection: the subset, the reasons, the card, the trainers' configs."""
+    rows: Rows = load_rows(folder.rows)[0]
+    with folder.timed("export"):
+        return [
+            export_subset(selection, rows, recorded, strength, settings, folder, progress, dataset)
+            for selection in selections
+        ]
+
+
+def check_pool(settings: PoolSettings, claimed: Mapping[str, Any], dataset: datasets.Dataset | None) -> None:
+    """DataError where the pool is no longer there, or no longer what the run read."""
+    if claimed["pool"]["container"] in FILES:
+        gone = next((path for path in settings.paths if not Path(path).is_file()), None)
+        if gone is not None:
+            where = printable(claimed["directory"])
+            raise DataError(f"{printable(gone)}: the pool's file is not here; the run was made in {where}: go there")
+        digest = digest_of_files(settings.paths)
+    else:
+        digest = read_from(settings, dataset, SILENT).digest
+    if digest != claimed["pool"]["digest"]:
+        raise DataError(f"{printable(settings.paths[0])}: the pool has changed since the run read it; make a new run")
+
+
+def read_from(settings: PoolSettings, dataset: datasets.Dataset | None, progress: Progress) -> Pool:
+    """The pool from where its settings say, or from memory."""
+    if dataset is None:
+        return read_pool(settings, progress)
+    how = settings.model_dump(exclude={"paths", "config", "split", "revision"})
+    return pool_from_dataset(dataset, **how, progress=progress)
