@@ -24,23 +24,23 @@ FULL_DISK_TEXTS = (*(f"(os error {number})" for number in FULL_DISK), "PytorchSt
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or folder to; it takes its place when the block ends well.
 
-    A folder that stands there is replaced. A full disk is one clear line (MachineError).
+    A folder that stands there is replaced. Where the block fails, what it wrote is removed and `path` is as it was.
+    A full disk is one clear line (MachineError).
     """
     part = path.with_name(path.name + PART)
     remove(part)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_is_one_line(path):
-        try:
+    try:
+        with full_disk_is_one_line(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield part
             _flush(part)
             if path.is_dir():
                 remove(path)
             part.replace(path)
             _flush_folder(path.parent)
-        except Exception as error:
-            if _is_full_disk(error):
-                remove(part)
-            raise
+    except Exception:
+        remove(part)
+        raise
 
 
 @contextmanager

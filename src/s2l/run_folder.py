@@ -103,9 +103,10 @@ class RunFolder:
         """What `run.json` says; RunFolderError where the folder is no run."""
         try:
             claimed: dict[str, Any] = read_json(self.path / RUN)
+            _ = claimed["settings"], claimed["pool"]["digest"]
         except FileNotFoundError:
             raise RunFolderError(f"{self.path}: no run of s2l (no {RUN} in it)") from None
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError):
             raise RunFolderError(f"{self.path / RUN}: damaged; use another --out") from None
         return claimed
 
@@ -144,7 +145,7 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
     if must_exist and not (path / RUN).is_file():
         raise RunFolderError(f"{path}: no run of s2l (no {RUN} in it)")
     path.mkdir(parents=True, exist_ok=True)
-    foreign = [p.name for p in path.iterdir() if p.name != LOCK and not p.name.endswith(PART)]
+    foreign = [p.name for p in path.iterdir() if p.name not in {LOCK, RUN + PART}]
     if foreign and not (path / RUN).is_file():
         raise RunFolderError(f"{path}: holds other files, such as {shown(sorted(foreign)[0])}; use another --out")
     with _lock(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -60,19 +61,26 @@ def load_pretrained(folder: Path, vocabulary: int, max_length: int) -> PreTraine
     """The causal language model in `folder`, float32, checked to have room for the tokenizer and the window."""
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise SettingsError(f"{folder}: no causal language model in safetensors here ({_first_line(error)})") from None
-    loaded: PreTrainedModel = model
-    entries = loaded.get_input_embeddings().weight.shape[0]  # type: ignore[index]
+    model: PreTrainedModel = loaded[0]
+    if absent := sorted(loaded[1]["missing_keys"]):
+        raise SettingsError(f"{folder}: its weights lack {len(absent)} tensors of the model, such as {absent[0]}")
+    entries = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
     if vocabulary > entries:
         raise SettingsError(f"{folder}: its tokenizer has {vocabulary} entries, its embedding only {entries}")
-    window = getattr(loaded.config.get_text_config(), "max_position_embeddings", None)
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if window is not None and max_length > window:
         raise SettingsError(f"{folder}: reads at most {window} tokens; --max-length is {max_length}: ask for {window}")
-    return loaded
+    return model
 
 
 def digest(folder: Path) -> str:

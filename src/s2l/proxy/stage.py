@@ -98,7 +98,12 @@ def _plan(
 ) -> Plan:
     path = folder / PLAN
     if path.is_file():
-        return Plan.from_json(read_json(path))
+        try:
+            return Plan.from_json(read_json(path))
+        except (ValueError, KeyError, TypeError):
+            raise RunFolderError(
+                f"{path}: damaged; remove the folder {folder} and run the same command again"
+            ) from None
     plan = make_plan(
         len(tokens),
         settings,

@@ -26,10 +26,11 @@ from transformers import (
 )
 
 from s2l.errors import NumericsError
-from s2l.files import read_json, remove
+from s2l.files import full_disk_is_one_line, read_json, remove
 from s2l.progress import Advance, Progress
 from s2l.proxy import checkpoints
 from s2l.proxy.plan import Plan, global_batches
+from s2l.proxy.quiet import quiet
 from s2l.scoring.batching import collate, group_by_length
 from s2l.scoring.forward import HeadPath, choose_path, response_logits
 from s2l.types import Checkpoint, Tokens
@@ -49,7 +50,12 @@ def train(model: PreTrainedModel, tokens: Tokens, plan: Plan, folder: Path, prog
     batches = global_batches(tokens.ids, plan)
     lengths_N = tokens.lengths
     total = int(sum(lengths_N[rows].sum() for rows in batches[done_steps:]))
-    with progress.stage("train the proxy", total, "tokens") as advance, _own_randomness():
+    with (
+        progress.stage("train the proxy", total, "tokens") as advance,
+        _own_randomness(),
+        quiet(),
+        full_disk_is_one_line(resume_folder),
+    ):
         trainer = ProxyTrainer(
             model=model, tokens=tokens, batches=batches, plan=plan, resume_folder=resume_folder, advance=advance
         )

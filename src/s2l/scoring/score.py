@@ -66,11 +66,9 @@ def score(
 
 
 def _batch_sums(model: PreTrainedModel, batch: Batch, path: HeadPath, scorer: Scorer) -> Float[np.ndarray, "S B"]:
+    chunk = chunk_for(model.config.get_text_config().vocab_size)
     with scorer.autocast():
-        chunks = [
-            statistics(logits_rV, target_r)
-            for logits_rV, target_r in response_logits(model, batch, path, chunk_for(model.config.get_text_config().vocab_size))
-        ]
+        chunks = [statistics(logits_rV, target_r) for logits_rV, target_r in response_logits(model, batch, path, chunk)]
     values_SR = torch.cat(chunks, dim=1).cpu().numpy().astype(np.float64)
     starts_B = np.concatenate([[0], np.cumsum(batch.count_B)[:-1]])
     return np.add.reduceat(values_SR, starts_B, axis=1)
