@@ -1,5 +1,7 @@
 """Tiny models of several architectures with fixed random weights, and random rows for them to read."""
 
+from copy import deepcopy
+
 import numpy as np
 import torch
 from transformers import (
@@ -50,7 +52,7 @@ def toy_model(architecture: str = "builtin", seed: int = 0) -> PreTrainedModel:
         return build_model(ProxySettings(model="builtin", width=64), VOCABULARY, 0, WINDOW, seed).eval()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(CONFIGS[architecture]).eval()
+        return AutoModelForCausalLM.from_config(deepcopy(CONFIGS[architecture])).eval()
 
 
 def toy_tokens(rows: int = 23, seed: int = 0, longest: int = WINDOW) -> Tokens:
@@ -68,3 +70,12 @@ def toy_tokens(rows: int = 23, seed: int = 0, longest: int = WINDOW) -> Tokens:
         start_N=start_N,
         truncated_N=np.zeros(rows, dtype=bool),
     )
+
+
+def loss_of_one_row(model: PreTrainedModel, tokens: Tokens, row: int) -> float:
+    """The model's own loss of the row alone."""
+    span = slice(*tokens.start_N[row : row + 2])
+    input_ids = torch.from_numpy(tokens.input_ids[span].astype(np.int64))[None]
+    labels = input_ids.masked_fill(~torch.from_numpy(tokens.counted[span])[None], -100)
+    with torch.no_grad():
+        return model(input_ids=input_ids, labels=labels).loss.item()

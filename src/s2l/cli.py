@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 import yaml
+from pydantic import Field, ValidationError
 from rich.console import Console
 
 from s2l import __version__
@@ -27,7 +29,6 @@ STOPPED = 130
 app = typer.Typer(
     name="s2l",
     help="Which part of my fine-tuning data should I train on? Chosen by the loss trajectories of a small proxy model.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -37,14 +38,19 @@ stdout = Console(width=None if sys.stdout.isatty() else 120)
 
 def main() -> None:
     """Run the command line; a mistake is one line on stderr and a documented exit code, never a traceback."""
+    # On a busy machine threads that spin while they wait make every step several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app(standalone_mode=True)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if code == STOPPED:  # typer's answer to Ctrl-C
+            _say("stopped; the same command goes on from here")
+        sys.exit(code)
     except S2LError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("stopped; the same command goes on from here")
-        sys.exit(STOPPED)
+    except typer.TyperException as error:
+        _say(f"error: {error.format_message()} (s2l --help)")
+        sys.exit(SettingsError.exit_code)
     except OSError as error:
         if error.filename is None and error.strerror is None:
             raise
@@ -200,10 +206,11 @@ def methods(as_json: AsJson = False) -> None:
             )
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         typer.echo(f"s2l {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -256,8 +263,6 @@ def _recipe(path: str) -> dict[str, Any]:
 
 
 def _draw_settings(values: Mapping[str, Any]) -> SelectSettings:
-    from pydantic import ValidationError
-
     try:
         return SelectSettings.model_validate(values.get("select", {}))
     except ValidationError as error:
@@ -266,7 +271,7 @@ def _draw_settings(values: Mapping[str, Any]) -> SelectSettings:
 
 def _seed(written: str | None) -> int | None:
     class Seed(Settings):
-        seed: int | None = None
+        seed: Annotated[int, Field(ge=0)] | None = None
 
     try:
         return Seed.model_validate({"seed": written}).seed

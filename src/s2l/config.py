@@ -60,7 +60,7 @@ class ProxySettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="AdamW's weight decay.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Of matrix products; sums are exact.")
     layers: Annotated[int, Field(ge=1, le=48)] = Field(2, description="Layers of the built-in proxy.")
-    width: Annotated[int, Field(ge=64, multiple_of=64)] = Field(128, description="Width of the built-in proxy.")
+    width: Annotated[int, Field(ge=32, multiple_of=32)] = Field(96, description="Width of the built-in proxy.")
     vocabulary: Annotated[int, Field(ge=300, le=65536)] = Field(4096, description="BPE of the built-in proxy.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
     threads: Annotated[int, Field(ge=1)] | None = Field(None, description="CPU threads; all if not given.")

@@ -57,9 +57,10 @@ def full_disk_is_one_line(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, whole or not at all; a lone surrogate (an odd file name) becomes its escape."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with written_whole(path) as part:
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

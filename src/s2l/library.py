@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from s2l.config import RunSettings
 from s2l.data.containers import container_of, iter_batches, iter_records
+from s2l.data.hub import whereabouts
+from s2l.data.pool import digest_of_files
 from s2l.errors import DataError, printable
 from s2l.flags import FLAGS, validated, with_flags
 from s2l.pipeline import read_from, run
@@ -64,7 +66,11 @@ def _settings(
 
 
 def _name(settings: RunSettings, in_memory: datasets.Dataset | None) -> str:
-    digest = read_from(settings.pool, in_memory, SILENT).digest if in_memory is not None else ""
+    digest = ""
+    if in_memory is not None:
+        digest = read_from(settings.pool, in_memory, SILENT).digest
+    elif whereabouts(settings.pool.paths) == "files":
+        digest = digest_of_files(settings.pool.paths)
     return sha256(f"{settings.model_dump_json()}\n{digest}".encode()).hexdigest()[:12]
 
 

@@ -113,6 +113,11 @@ def to_tokens(pool: Pool, settings: RunSettings, folder: RunFolder, progress: Pr
 
 def to_trajectories(tokens: Tokens, settings: RunSettings, folder: RunFolder, progress: Progress) -> Trajectories:
     """Train the proxy on every row, then record every row's losses at every checkpoint."""
+    rows, _ = load_rows(folder.rows)
+
+    def place(row: int) -> str:
+        return rows.place(int(np.flatnonzero(rows.ids == tokens.ids[row])[0]))
+
     with folder.timed("train the proxy"):
         plan, checkpoints = train_proxy(
             tokens,
@@ -122,17 +127,10 @@ def to_trajectories(tokens: Tokens, settings: RunSettings, folder: RunFolder, pr
             max_length=settings.tokens.max_length,
             seed=settings.seed,
             progress=progress,
+            place=place,
         )
     with folder.timed("record trajectories"):
-        rows, _ = load_rows(folder.rows)
-        return record(
-            tokens,
-            checkpoints,
-            plan,
-            folder.trajectories,
-            progress,
-            lambda row: rows.place(int(np.flatnonzero(rows.ids == tokens.ids[row])[0])),
-        )
+        return record(tokens, checkpoints, plan, folder.trajectories, progress, place)
 
 
 def to_recorded(

@@ -115,7 +115,7 @@ def _kind(reason: str) -> str:
 
 def _sources(rows: Rows, selection: Selection) -> list[tuple[str, ...]]:
     read = np.bincount(rows.source_N, minlength=len(rows.sources))
-    chosen = np.bincount(rows.source_N[selection.kept_N], minlength=len(rows.sources))
+    chosen = np.bincount(rows.source_N[selection.kept_N], minlength=len(rows.sources)).tolist()
     return [
         (code(rows.sources[s]), f"{read[s]:,}", f"{read[s] / len(rows):.1%}", *_share(chosen[s], selection.budget))
         for s in np.argsort(-read, kind="stable")

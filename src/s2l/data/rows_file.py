@@ -15,6 +15,14 @@ from s2l.files import written_whole
 from s2l.types import ID_LENGTH, Rows, Tokens
 
 NAMES_KEY = b"s2l.names"
+SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        **dict.fromkeys(("occurrence", "source", "file", "row", "line"), pa.int64()),
+        "excluded": pa.string(),
+        "tokens": pa.int32(),
+    }
+)
 
 
 def save_rows(rows: Rows, tokens: Tokens, path: Path) -> None:
@@ -22,6 +30,7 @@ def save_rows(rows: Rows, tokens: Tokens, path: Path) -> None:
     place_N = np.minimum(np.searchsorted(tokens.ids, rows.ids), len(tokens) - 1)
     scorable_N = tokens.ids[place_N] == rows.ids
     reasons = {**rows.excluded, **tokens.excluded}
+    names = json.dumps({"sources": rows.sources, "files": rows.files}).encode()
     table = pa.table(
         {
             "id": pa.array(rows.ids.astype(str)),
@@ -32,19 +41,22 @@ def save_rows(rows: Rows, tokens: Tokens, path: Path) -> None:
             "line": rows.line_N,
             "excluded": pa.array([reasons.get(id_) for id_ in rows.ids.tolist()], pa.string()),
             "tokens": pa.array(tokens.lengths[place_N], pa.int32(), mask=~scorable_N),
-        }
+        },
+        SCHEMA.with_metadata({NAMES_KEY: names}),
     )
-    names = json.dumps({"sources": rows.sources, "files": rows.files}).encode()
     with written_whole(path) as part:
-        pq.write_table(table.replace_schema_metadata({NAMES_KEY: names}), part, compression="zstd")
+        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 
 def load_rows(path: Path) -> tuple[Rows, Int[np.ndarray, " scorable"]]:
-    """The rows, and the proxy tokens of those that can be chosen, in id order."""
+    """The rows, and the proxy tokens of those that can be chosen, in id order; RunFolderError where it is damaged."""
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+        if not table.schema.equals(SCHEMA):
+            raise ValueError("another schema")
         names = json.loads(table.schema.metadata[NAMES_KEY])
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        sources, files = tuple(names["sources"]), tuple(names["files"])
+    except Exception:  # Arrow has many ways to fail on a damaged file
         raise RunFolderError(f"{path}: damaged; remove it and run the same command again") from None
     ids = np.asarray(table["id"].to_pylist(), dtype=f"S{ID_LENGTH}")
     excluded = {id_: reason for id_, reason in zip(ids.tolist(), table["excluded"].to_pylist(), strict=True) if reason}
@@ -54,9 +66,9 @@ def load_rows(path: Path) -> tuple[Rows, Int[np.ndarray, " scorable"]]:
         ids=ids,
         occurrence_N=table["occurrence"].to_numpy(),
         source_N=table["source"].to_numpy(),
-        sources=tuple(names["sources"]),
+        sources=sources,
         file_N=table["file"].to_numpy(),
-        files=tuple(names["files"]),
+        files=files,
         row_N=table["row"].to_numpy(),
         line_N=table["line"].to_numpy(),
         excluded=excluded,

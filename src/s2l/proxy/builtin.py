@@ -42,7 +42,7 @@ def build_model(
         vocab_size=vocabulary,
         hidden_size=settings.width,
         num_hidden_layers=settings.layers,
-        num_attention_heads=settings.width // HEAD_DIMENSION,
+        num_attention_heads=max(1, settings.width // HEAD_DIMENSION),
         intermediate_size=4 * settings.width,
         max_position_embeddings=max_length,
         bos_token_id=end_id,

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from s2l.errors import MachineError, SettingsError, shown
@@ -26,7 +25,7 @@ def resolve(name: str, revision: str | None) -> Path:
     Only configuration, tokenizer and safetensors files are fetched. An unreachable hub is a MachineError that names
     both ways out; a model that is not there, or not to be had, a SettingsError.
     """
-    if Path(name).is_dir():
+    if _is_folder(name):
         return Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise SettingsError(f"{shown(name)}: no such folder; {WAYS_OUT}")
@@ -49,10 +48,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer in `folder`; it must be a fast one."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # transformers and tokenizers have many ways to fail on a damaged file
         raise SettingsError(f"{folder}: no usable tokenizer here ({_first_line(error)})") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise SettingsError(f"{folder}: its tokenizer has no tokenizer.json (a fast one is needed)")
+    if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
+        raise SettingsError(f"{folder}: no tokenizer here (transformers made up an empty one)")
     return tokenizer
 
 
@@ -69,7 +70,7 @@ def load_pretrained(folder: Path, vocabulary: int, max_length: int) -> PreTraine
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:  # transformers and safetensors have many ways to fail on a damaged file
         raise SettingsError(f"{folder}: no causal language model in safetensors here ({_first_line(error)})") from None
     model: PreTrainedModel = loaded[0]
     if absent := sorted(loaded[1]["missing_keys"]):
@@ -81,6 +82,13 @@ def load_pretrained(folder: Path, vocabulary: int, max_length: int) -> PreTraine
     if window is not None and max_length > window:
         raise SettingsError(f"{folder}: reads at most {window} tokens; --max-length is {max_length}: ask for {window}")
     return model
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return name != "" and Path(name).is_dir()
+    except OSError:  # too long for a path
+        return False
 
 
 def digest(folder: Path) -> str:

@@ -73,9 +73,9 @@ def make_plan(n_rows: int, settings: ProxySettings, *, batch_tokens: int, thread
     )
 
 
-def global_batches(ids: Shaped[np.ndarray, " N"], plan: Plan) -> list[Int[np.ndarray, " B"]]:
+def global_batches(ids: Shaped[np.ndarray, " N"], plan: Plan) -> list[Int[np.ndarray, " _"]]:
     """Rows of each step's global batch. Every epoch is a fresh keyed order of all rows; the last batch may be short."""
-    batches: list[Int[np.ndarray, " B"]] = []
+    batches: list[Int[np.ndarray, " _"]] = []
     epoch = 0
     while len(batches) < plan.steps:
         order = np.argsort(keys(plan.seed, f"train/epoch-{epoch}", ids), kind="stable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -69,9 +69,15 @@ def train_proxy(
     max_length: int,
     seed: int,
     progress: Progress,
+    place: Callable[[int], str] | None = None,
 ) -> tuple[Plan, list[Checkpoint]]:
-    """The trained proxy's checkpoints in `folder`, in order; trains, or goes on training, only if some are missing."""
+    """The trained proxy's checkpoints in `folder`, in order; trains, or goes on training, only if some are missing.
+
+    `place` names a row of `tokens` for a person, should its loss not be finite.
+    """
     plan = _plan(tokens, tokenizer, settings, folder, max_length, seed)
+    if len(plan.saves) < settings.checkpoints:
+        progress.note(f"{len(plan.saves)} checkpoints instead of {settings.checkpoints}: training has no more steps")
     torch.set_num_threads(plan.threads)
     steps = ((0,) if settings.initial_checkpoint else ()) + plan.saves
     found = [checkpoints.find(folder, step) for step in steps]
@@ -79,7 +85,7 @@ def train_proxy(
         model = _start(settings, tokenizer, folder, max_length, seed)
         if settings.initial_checkpoint and found[0] is None:
             checkpoints.save(model, folder, 0)
-        train(model, tokens, plan, folder, progress)
+        train(model, tokens, plan, folder, progress, place)
         found = [checkpoints.find(folder, step) for step in steps]
     missing = [step for step, checkpoint in zip(steps, found, strict=True) if checkpoint is None]
     if missing:

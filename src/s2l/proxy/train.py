@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,25 @@ from s2l.progress import Advance, Progress
 from s2l.proxy import checkpoints
 from s2l.proxy.plan import Plan, global_batches
 from s2l.proxy.quiet import quiet
-from s2l.scoring.batching import collate, group_by_length
+from s2l.scoring.batching import Batch, collate, group_by_length
 from s2l.scoring.forward import HeadPath, choose_path, response_logits
 from s2l.types import Checkpoint, Tokens
 
 RESUME = "resume"
 
 
-def train(model: PreTrainedModel, tokens: Tokens, plan: Plan, folder: Path, progress: Progress) -> list[Checkpoint]:
+def train(
+    model: PreTrainedModel,
+    tokens: Tokens,
+    plan: Plan,
+    folder: Path,
+    progress: Progress,
+    place: Callable[[int], str] | None = None,
+) -> list[Checkpoint]:
     """Train `model` in place by `plan` and return its checkpoints, saved in `folder` at `plan.saves`.
 
     Goes on from the last complete resume state in `folder`, to the same weights as a run that was never stopped.
-    A loss that is not finite raises NumericsError.
+    A loss that is not finite raises NumericsError naming the row, by `place` if given.
     """
     resume_folder = folder / RESUME
     resume_from = _last_complete(resume_folder)
@@ -57,7 +64,13 @@ def train(model: PreTrainedModel, tokens: Tokens, plan: Plan, folder: Path, prog
         full_disk_is_one_line(resume_folder),
     ):
         trainer = ProxyTrainer(
-            model=model, tokens=tokens, batches=batches, plan=plan, resume_folder=resume_folder, advance=advance
+            model=model,
+            tokens=tokens,
+            batches=batches,
+            plan=plan,
+            resume_folder=resume_folder,
+            advance=advance,
+            place=place,
         )
         trainer.add_callback(SaveCheckpoints(plan.saves, folder))
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -87,7 +100,7 @@ class SaveCheckpoints(TrainerCallback):
 class GlobalBatches(Dataset[dict[str, torch.Tensor]]):
     """One item per step: the rows of its global batch."""
 
-    def __init__(self, batches: list[Int[np.ndarray, " B"]]) -> None:
+    def __init__(self, batches: list[Int[np.ndarray, " _"]]) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
@@ -107,11 +120,13 @@ class ProxyTrainer(Trainer):
         self,
         model: PreTrainedModel,
         tokens: Tokens,
-        batches: list[Int[np.ndarray, " B"]],
+        batches: list[Int[np.ndarray, " _"]],
         plan: Plan,
         resume_folder: Path,
         advance: Advance,
+        place: Callable[[int], str] | None = None,
     ) -> None:
+        self.place = place or (lambda row: f"row {tokens.ids[row].decode()}")
         self.proxy = model
         self.tokens = tokens
         self.plan = plan
@@ -169,10 +184,29 @@ class ProxyTrainer(Trainer):
         if not torch.isfinite(total):
             raise NumericsError(
                 f"the proxy's training loss is not a finite number at step {self.state.global_step + 1}; "
-                "train with a lower --learning-rate, or --precision float32"
+                f"{self._first_unsound(batches)}train with a lower --learning-rate, or --precision float32"
             )
         self.advance(int(lengths_B.sum()))
         return total
+
+    @torch.no_grad()
+    def _first_unsound(self, batches: list[Batch]) -> str:
+        """Which row's loss is not finite, for the message; empty where only the sum is not."""
+        for batch in (batch.to(self.args.device) for batch in batches):
+            logits_RV, target_R = next(response_logits(self.proxy, batch, self.head_path or "whole"))
+            unsound_R = ~cross_entropy(logits_RV, target_R, reduction="none").isfinite().cpu().numpy()
+            if unsound_R.any():
+                row = np.repeat(batch.rows_B, batch.count_B)[unsound_R.argmax()]
+                return f"first seen in {self.place(int(row))}; "
+        return ""
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        """As Trainer's own, which skips the tensors that `save_pretrained` renames (GPT-NeoX's head) and goes on."""
+        del model
+        saved = type(self.proxy).from_pretrained(
+            resume_from_checkpoint, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+        self.proxy.load_state_dict(saved.state_dict())
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 
 from s2l.errors import RunFolderError
 from s2l.files import written_whole
@@ -20,6 +20,7 @@ from s2l.types import ID_LENGTH, STATISTICS, Checkpoint, Tokens, Trajectories
 
 SHARD_ROWS = 16_384
 CHECKPOINT_KEY = b"s2l.checkpoint_sha256"
+SCHEMA = pa.schema({"id": pa.string(), "tokens": pa.int32(), **dict.fromkeys(STATISTICS, pa.float32())})
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,9 @@ def work_items(n_rows: int, checkpoint: Checkpoint) -> list[WorkItem]:
 def write_item(item: WorkItem, folder: Path, tokens: Tokens, sums_Sn: Float[np.ndarray, "S n"]) -> None:
     """Save the sums of one work item, whole or not at all."""
     rows = slice(item.rows.start, item.rows.stop)
-    columns = {
-        "id": pa.array(tokens.ids[rows]).cast(pa.string()),
-        "tokens": pa.array(tokens.response_lengths[rows].astype(np.int32)),
-        **{name: pa.array(sums_n) for name, sums_n in zip(STATISTICS, sums_Sn, strict=True)},
-    }
-    table = pa.table(columns).replace_schema_metadata({CHECKPOINT_KEY: item.checkpoint.sha256.encode()})
+    columns = [tokens.ids[rows].astype(str), tokens.response_lengths[rows].astype(np.int32), *sums_Sn]
+    metadata = {CHECKPOINT_KEY: item.checkpoint.sha256.encode()}
+    table = pa.table([pa.array(column) for column in columns], SCHEMA.with_metadata(metadata))
     with written_whole(item.path(folder)) as part:
         pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
@@ -65,7 +63,7 @@ def is_done(item: WorkItem, folder: Path, ids: Shaped[np.ndarray, " N"]) -> bool
     if not path.is_file():
         return False
     table = _read(path)
-    if table.schema.metadata.get(CHECKPOINT_KEY, b"").decode() != item.checkpoint.sha256:
+    if table.schema.metadata[CHECKPOINT_KEY] != item.checkpoint.sha256.encode():
         raise RunFolderError(f"{path}: recorded from another checkpoint; remove the file to record it again")
     if not np.array_equal(_ids(table), ids[item.rows.start : item.rows.stop]):
         raise RunFolderError(f"{path}: holds other rows than this pool; remove the file to record it again")
@@ -73,34 +71,35 @@ def is_done(item: WorkItem, folder: Path, ids: Shaped[np.ndarray, " N"]) -> bool
 
 
 def load(folder: Path, steps: Sequence[int]) -> Trajectories:
-    """All recorded sums of these checkpoints, rows in id order; a missing or damaged shard is a RunFolderError."""
-    sums_STN: list[list[Float[np.ndarray, " N"]]] = []
-    ids: Shaped[np.ndarray, " N"] | None = None
-    lengths_N: Int[np.ndarray, " N"] = np.empty(0, dtype=np.int64)
+    """All recorded sums of these checkpoints, rows in id order; a missing or damaged shard is a RunFolderError.
+
+    A shard that is missing from every checkpoint does not show here: compare the ids with those that should be there.
+    """
+    tables: list[pa.Table] = []
     for step in steps:
         paths = sorted(step_folder(folder, step).glob("shard-*.parquet"))
         if not paths:
             raise RunFolderError(f"{step_folder(folder, step)}: no recorded losses; run the same command again")
-        table = pa.concat_tables(_read(path) for path in paths)
-        order = np.argsort(_ids(table), kind="stable")
-        step_ids = _ids(table)[order]
-        if ids is None:
-            ids, lengths_N = step_ids, table["tokens"].to_numpy()[order].astype(np.int64)
-        elif not np.array_equal(ids, step_ids):
-            raise RunFolderError(f"{step_folder(folder, step)}: other rows than at step {steps[0]}; record it again")
-        sums_STN.append([table[name].to_numpy()[order] for name in STATISTICS])
-    assert ids is not None, "at least one checkpoint"
-    sums = {name: np.stack([at_step[s] for at_step in sums_STN], axis=1) for s, name in enumerate(STATISTICS)}
-    return Trajectories(ids=ids, steps=tuple(steps), tokens_N=lengths_N, sums=sums)
+        tables.append(pa.concat_tables(_read(path) for path in paths))
+        if not tables[-1]["id"].equals(tables[0]["id"]):
+            raise RunFolderError(
+                f"{step_folder(folder, step)}: other rows than at step {steps[0]}: a shard is missing; "
+                "run the same command again"
+            )
+    sums = {name: np.stack([table[name].to_numpy() for table in tables], axis=1) for name in STATISTICS}
+    lengths_N = tables[0]["tokens"].to_numpy().astype(np.int64)
+    return Trajectories(ids=_ids(tables[0]), steps=tuple(steps), tokens_N=lengths_N, sums=sums)
 
 
 def _read(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, page_checksum_verification=True, memory_map=False)
-    except (OSError, pa.ArrowInvalid):
+        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+        if not table.schema.equals(SCHEMA) or CHECKPOINT_KEY not in table.schema.metadata:
+            raise ValueError("another schema")
+        return table
+    except Exception:  # Arrow has many ways to fail on a damaged file
         raise RunFolderError(f"{path}: damaged; remove the file and run the same command again") from None
 
 
 def _ids(table: pa.Table) -> Shaped[np.ndarray, " n"]:
-    fixed = table["id"].cast(pa.binary()).cast(pa.binary(ID_LENGTH)).combine_chunks()
-    return np.frombuffer(fixed.buffers()[1], dtype=f"S{ID_LENGTH}")[fixed.offset : fixed.offset + len(fixed)]
+    return np.array(table["id"].to_pylist(), dtype=f"S{ID_LENGTH}")
