@@ -49,7 +49,7 @@ def test_changed_settings_are_refused_by_name(toy_pool: Path, own_run: Path) -> 
     before = files_of(own_run)
     outcome = s2l("run", toy_pool, "--budget", "11%", "--with-random", *FLAGS, "--epochs", "4", "--out", own_run)
     assert outcome.code == FOLDER
-    assert "made with other settings: proxy.epochs was 'None', now '4.0'; use another --out" in outcome.error
+    assert "made with other settings: --epochs was 'None', now '4.0'; use another --out" in outcome.error
     assert files_of(own_run) == before
 
 

@@ -116,7 +116,7 @@ def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:
         folder.claim(SETTINGS, pool_of())
         with pytest.raises(RunFolderError) as error:
             folder.claim(changed, pool_of())
-        assert "made with other settings: proxy.epochs was 'None', now '2.0'; seed was '0', now '1'" in str(error.value)
+        assert "made with other settings: --epochs was 'None', now '2.0'; --seed was '0', now '1'" in str(error.value)
         assert folder.claimed()["settings"] == SETTINGS
 
 

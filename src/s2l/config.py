@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from s2l.selection.budget import parse_budget
 
 Format = Literal["auto", "instruction", "pair", "messages", "conversations", "text", "tokenized"]
 BUILTIN = "builtin"
@@ -62,7 +64,7 @@ class ProxySettings(Settings):
     layers: Annotated[int, Field(ge=1, le=48)] = Field(2, description="Layers of the built-in proxy.")
     width: Annotated[int, Field(ge=32, multiple_of=32)] = Field(96, description="Width of the built-in proxy.")
     vocabulary: Annotated[int, Field(ge=300, le=65536)] = Field(4096, description="BPE of the built-in proxy.")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field("auto", description="auto, cpu, cuda, mps; choose a GPU by CUDA_VISIBLE_DEVICES.")
     threads: Annotated[int, Field(ge=1)] | None = Field(None, description="CPU threads; all if not given.")
     batch_tokens: Annotated[int, Field(ge=16)] = Field(2048, description="Tokens in one forward pass.")
 
@@ -71,13 +73,19 @@ class SelectSettings(Settings):
     """Which rows to draw from recorded trajectories."""
 
     method: str = Field("s2l", description="Selection method; `s2l methods` lists them.")
-    budgets: tuple[str | int | float, ...] = Field(
+    budgets: tuple[str, ...] = Field(
         description="Rows (330), a share of the rows read (11%), or tokens (2M-tokens).", min_length=1
     )
     options: dict[str, Any] = Field({}, description="The method's own settings.")
     with_random: bool = Field(False, description="Also draw the random twin of each subset.")
     keep: str | None = Field(None, description="File of ids that must be in, one a line.")
     balance: Literal["none", "source"] = Field("none", description="Share the budget over sources first.")
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _in_canonical_text(cls, budgets: Any) -> Any:
+        """`0.11` from Python, `11%` and `11.0%` are one budget; SettingsError for what is none."""
+        return tuple(str(parse_budget(budget)) for budget in budgets) if isinstance(budgets, list | tuple) else budgets
 
 
 class RunSettings(Settings):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from s2l.config import RunSettings
-from s2l.errors import SettingsError, shown
+from s2l.errors import S2LError, SettingsError, shown
 
 FLAGS: Mapping[str, str] = {
     "format": "pool.format",
@@ -97,6 +97,8 @@ def validated(values: Mapping[str, Any]) -> RunSettings:
 def explained(error: ValidationError, prefix: str = "") -> str:
     """The first of pydantic's complaints as one line; `prefix`: the path of the settings it is about."""
     first = error.errors()[0]
+    if isinstance(mistake := first.get("ctx", {}).get("error"), S2LError):
+        return str(mistake)
     path = prefix + ".".join(
         str(part) for part in first["loc"] if not isinstance(part, int) and str(part) not in {"int", "str"}
     )
@@ -128,11 +130,5 @@ def _written(flag: str, value: Any) -> list[str]:
     if isinstance(value, dict):
         return [word for name, part in value.items() for word in (f"--{flag}", f"{name}={part}")]
     if isinstance(value, tuple):
-        return [f"--{flag}", ",".join(_budget(part) for part in value)]
+        return [f"--{flag}", ",".join(value)]
     return [f"--{flag}", str(value)]
-
-
-def _budget(value: str | int | float) -> str:
-    from s2l.selection.budget import parse_budget
-
-    return str(parse_budget(value))

@@ -19,6 +19,7 @@ from s2l.data.rows_file import load_rows
 from s2l.data.tokens import load_tokens
 from s2l.files import read_json
 from s2l.flags import command
+from s2l.proxy.checkpoints import RECORD
 from s2l.proxy.stage import PLAN, START
 from s2l.run_folder import RunFolder, peak_memory
 from s2l.selection.signal import Signal
@@ -47,7 +48,7 @@ def of_run(
             "response_tokens": int(tokens.counted.sum()),
             "truncated": int(tokens.truncated_N.sum()),
         },
-        "proxy": {"start": read_json(folder.proxy / START), "plan": plan, "checkpoints": plan["saves"]},
+        "proxy": {"start": read_json(folder.proxy / START), "plan": plan, "checkpoints": _checkpoints(folder)},
         "signal": {**asdict(strength), "sentence": strength.sentence},
         "subsets": [
             {name: value for name, value in subset.manifest.items() if name not in {"facts", "settings"}}
@@ -72,6 +73,10 @@ def _counts(rows: Rows) -> dict[str, Any]:
         "exact_repeats": int((rows.occurrence_N > 0).sum()),
         "rows_by_source": {source: int(n) for source, n in zip(rows.sources, by_source, strict=True)},
     }
+
+
+def _checkpoints(folder: RunFolder) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted(folder.proxy.glob(f"step-*/{RECORD}"))]
 
 
 def _machine(threads: int) -> dict[str, Any]:

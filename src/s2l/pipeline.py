@@ -87,7 +87,7 @@ def read(settings: RunSettings, folder: RunFolder, progress: Progress, dataset: 
     """The pool; the folder is claimed for it, or refused if it was made from another."""
     start = monotonic()
     pool = read_from(settings.pool, dataset, progress)
-    folder.claim(settings.model_dump(mode="json"), pool)
+    folder.claim(settings.model_dump(mode="json"), pool, read_keep(settings.select.keep))
     folder.spent("read", monotonic() - start)
     for notice in pool.notices:
         progress.note(notice)

@@ -15,6 +15,7 @@ from typing import Any
 from s2l import __version__
 from s2l.errors import BusyError, RunFolderError, shown
 from s2l.files import PART, read_json, remove, write_json
+from s2l.flags import flag_of
 from s2l.types import Pool
 
 LOCK = ".lock"
@@ -71,7 +72,7 @@ class RunFolder:
         """Whether the proxy carried signal."""
         return self.path / "signal.json"
 
-    def claim(self, settings: Mapping[str, Any], pool: Pool) -> None:
+    def claim(self, settings: Mapping[str, Any], pool: Pool, keep: frozenset[bytes] = frozenset()) -> None:
         """Say what the folder is for, or check that it is for just that; RunFolderError names what differs."""
         path = self.path / RUN
         claimed: dict[str, Any] = {
@@ -84,6 +85,7 @@ class RunFolder:
                 "format": pool.format,
                 "notices": list(pool.notices),
             },
+            "kept_on_request": sorted(id_.decode() for id_ in keep),
             "directory": str(Path.cwd()),
         }
         if not path.is_file():
@@ -93,6 +95,8 @@ class RunFolder:
         if before["pool"]["digest"] != pool.digest:
             raise RunFolderError(f"{self.path}: made from other rows: the pool has changed since; use another --out")
         differing = list(_differences(before["settings"], claimed["settings"]))
+        if before["kept_on_request"] != claimed["kept_on_request"]:
+            differing.append("the ids in the file of --keep")
         if differing:
             raise RunFolderError(
                 f"{self.path}: made with other settings: {'; '.join(differing)}; use another --out"
@@ -103,7 +107,7 @@ class RunFolder:
         """What `run.json` says; RunFolderError where the folder is no run."""
         try:
             claimed: dict[str, Any] = read_json(self.path / RUN)
-            _ = claimed["settings"], claimed["pool"]["digest"]
+            _ = claimed["settings"], claimed["kept_on_request"], claimed["pool"]["digest"]
         except FileNotFoundError:
             raise RunFolderError(f"{self.path}: no run of s2l (no {RUN} in it)") from None
         except (OSError, ValueError, KeyError, TypeError):
@@ -175,12 +179,16 @@ def _lock(path: Path) -> Iterator[None]:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
-        if old == new or prefix + name == "pool.paths":
+        if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _differences(old, new, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name} was {shown(old)}, now {shown(new)}"
+            yield f"{flag_of(prefix + name)} was {_told(old)}, now {_told(new)}"
+
+
+def _told(value: Any) -> str:
+    return shown(",".join(value) if isinstance(value, list) else str(value))
 
 
 def peak_memory() -> int:

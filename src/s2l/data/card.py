@@ -48,7 +48,11 @@ def card(
         "signal": code(origin.signal, width=400),
         "seed": str(origin.seed),
         "selection_sha256": code(selection.sha256, width=64),
-        **{code(name): code(value) for name, value in selection.facts.items() if isinstance(value, str | int | float)},
+        **{
+            code(name): code(value)
+            for name, value in selection.facts.items()
+            if isinstance(value, str | int | float) and name not in {"budget", "seed"}
+        },
     }
     parts = [
         front_matter(subset, kept),
