@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
-from toy_models import toy_model
 
 from s2l.errors import MachineError
 from s2l.files import PART, full_disk_is_one_line, read_json, remove, sha256_of, write_json, written_whole
 from s2l.proxy.builtin import fit_tokenizer
+from toy_models import toy_model
 
 
 def test_a_file_is_there_only_once_the_block_has_ended(tmp_path: Path) -> None:

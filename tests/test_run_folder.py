@@ -129,11 +129,12 @@ def test_hostile_settings_are_shown_on_one_line(tmp_path: Path) -> None:
     assert "\x1b" not in str(error.value)
 
 
-def test_the_same_rows_elsewhere_are_the_same_pool_and_other_rows_are_not(tmp_path: Path) -> None:
+def test_a_pool_that_moved_and_one_that_changed_are_refused(tmp_path: Path) -> None:
     moved = {**SETTINGS, "pool": {"paths": ["elsewhere/a.jsonl"], "format": "auto"}}
     with hold(tmp_path) as folder:
         folder.claim(SETTINGS, pool_of())
-        folder.claim(moved, pool_of())
+        with pytest.raises(RunFolderError, match=r"pool\.paths was '.*', now 'elsewhere/a\.jsonl'"):
+            folder.claim(moved, pool_of())
         with pytest.raises(RunFolderError, match="the pool has changed since; use another --out"):
             folder.claim(SETTINGS, pool_of("e" * 64))
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_models import toy_tokens
 
 from s2l.data.rows_file import load_rows, save_rows
 from s2l.errors import RunFolderError
 from s2l.types import Rows, Tokens
+from toy_models import toy_tokens
 
 
 def rows_of(tokens: Tokens, names: tuple[str, ...] = ("a", "b"), seed: int = 0) -> Rows:

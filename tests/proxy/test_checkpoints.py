@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_models import ARCHITECTURES, toy_model
 
 from s2l.errors import MachineError, RunFolderError
 from s2l.files import PART
 from s2l.proxy import checkpoints
 from s2l.types import Checkpoint
+from toy_models import ARCHITECTURES, toy_model
 
 CPU = torch.device("cpu")
 

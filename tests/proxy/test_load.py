@@ -1,7 +1,6 @@
 """Models of others: from a folder or the hub, never their code, never a pickle."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +9,11 @@ import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from toy_models import VOCABULARY, WINDOW, toy_model
 
 from s2l.errors import MachineError, S2LError, SettingsError
 from s2l.proxy.builtin import fit_tokenizer
 from s2l.proxy.load import digest, load_pretrained, load_tokenizer, resolve
+from toy_models import VOCABULARY, WINDOW, toy_model
 
 
 def folder_of(path: Path, architecture: str = "builtin") -> Path:
@@ -164,5 +163,5 @@ def test_the_digest_is_of_names_and_bytes_of_what_makes_the_model(folder: Path, 
     assert digest(folder) == before
     edit(folder / "config.json", rope_theta=7)
     assert digest(folder) != before
-    os.rename(folder / "config.json", folder / "other.json")
+    (folder / "config.json").rename(folder / "other.json")
     assert digest(folder) != before

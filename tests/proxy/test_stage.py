@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_models import VOCABULARY, WINDOW, toy_model, toy_tokens
 
 from s2l.config import ProxySettings, TokenSettings
 from s2l.errors import RunFolderError, SettingsError
@@ -14,6 +13,7 @@ from s2l.proxy.builtin import fit_tokenizer
 from s2l.proxy.plan import Plan
 from s2l.proxy.stage import PLAN, START, device_for, proxy_tokenizer, train_proxy
 from s2l.types import Checkpoint
+from toy_models import VOCABULARY, WINDOW, toy_model, toy_tokens
 
 TOKENS = toy_tokens()
 TOKENIZER = fit_tokenizer([f"{chr(a)}{chr(b)}" * 3 for a in range(65, 91) for b in range(97, 123)], VOCABULARY)

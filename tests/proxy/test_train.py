@@ -11,7 +11,6 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from toy_models import loss_of_one_row, toy_model, toy_tokens
 from transformers import PreTrainedModel, Trainer
 from transformers.utils import logging as transformers_logging
 
@@ -20,6 +19,7 @@ from s2l.progress import SILENT, Progress
 from s2l.proxy import checkpoints
 from s2l.proxy.plan import Plan, global_batches
 from s2l.proxy.train import RESUME, ProxyTrainer, train
+from toy_models import loss_of_one_row, toy_model, toy_tokens
 
 TOKENS = toy_tokens(40)
 PLAN = Plan(

@@ -3,9 +3,9 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_models import toy_tokens
 
 from s2l.scoring.batching import collate, group_by_length, tokens_at_once
+from toy_models import toy_tokens
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=40), batch_tokens=st.integers(1, 300))

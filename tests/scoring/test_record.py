@@ -1,14 +1,13 @@
 """Recording: every missing (checkpoint, shard) once, none twice, none from a loss that is not finite."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from toy_models import loss_of_one_row, toy_model, toy_tokens
 
 from s2l.config import ProxySettings
 from s2l.errors import NumericsError, RunFolderError
@@ -18,6 +17,7 @@ from s2l.proxy.plan import Plan, make_plan
 from s2l.scoring.record import record
 from s2l.trajectories import store
 from s2l.types import Checkpoint, Trajectories
+from toy_models import loss_of_one_row, toy_model, toy_tokens
 
 TOKENS = toy_tokens(10)
 SETTINGS = ProxySettings(model="builtin", width=64)
@@ -72,10 +72,8 @@ def test_a_stopped_recording_goes_on_where_it_was(saved: list[Checkpoint], tmp_p
     totals = []
     for batches in (1, 3, 4, 0, -1):
         progress = Counted(batches)
-        try:
+        with suppress(KeyboardInterrupt):
             result = recorded(saved, tmp_path, progress)
-        except KeyboardInterrupt:
-            pass
         totals.append(progress.total)
     assert totals[0] == whole
     assert totals == sorted(totals, reverse=True)
@@ -94,7 +92,7 @@ def test_nothing_is_scored_twice(saved: list[Checkpoint], tmp_path: Path) -> Non
 def test_a_loss_that_is_not_finite_leaves_no_file_of_its_shard(saved: list[Checkpoint], tmp_path: Path) -> None:
     model = toy_model()
     rows = [set(TOKENS.input_ids[TOKENS.start_N[row] : TOKENS.start_N[row + 1]].tolist()) for row in range(10)]
-    row, rare = next((row, i) for row in range(3, 6) for i in rows[row] if not any(i in rows[k] for k in range(3)))
+    rare = next(i for row in range(3, 6) for i in rows[row] if not any(i in rows[k] for k in range(3)))
     with torch.no_grad():
         model.get_input_embeddings().weight[rare] = float("nan")
     broken = checkpoints.save(model, tmp_path / "broken", 2)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_models import ARCHITECTURES, WINDOW, loss_of_one_row, toy_model, toy_tokens
 from transformers import PreTrainedModel
 
 from s2l.errors import NumericsError
@@ -13,6 +12,7 @@ from s2l.scoring.batching import collate
 from s2l.scoring.forward import choose_path, response_logits
 from s2l.scoring.score import Scorer, score
 from s2l.types import STATISTICS
+from toy_models import ARCHITECTURES, WINDOW, loss_of_one_row, toy_model, toy_tokens
 
 CPU = torch.device("cpu")
 TOKENS = toy_tokens()

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_models import toy_tokens
 
 from s2l.errors import RunFolderError
 from s2l.trajectories import store
 from s2l.types import STATISTICS, Checkpoint, Tokens
+from toy_models import toy_tokens
 
 TOKENS = toy_tokens(10)
 FIRST, SECOND = (Checkpoint(step, Path("unused"), f"{step:064x}") for step in (4, 9))
