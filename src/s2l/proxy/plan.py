@@ -5,10 +5,13 @@ Made once, stored, and replayed on resume; it depends on ids and seed alone, not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int, Shaped
 
 from s2l.config import BUILTIN, ProxySettings
@@ -38,6 +41,16 @@ class Plan:
     device: str
     precision: str
     seed: int
+
+    @contextmanager
+    def cpu_threads(self) -> Iterator[None]:
+        """Run the block on the planned number of CPU threads."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def as_json(self) -> dict[str, Any]:
         """The plan as JSON types."""

@@ -75,17 +75,19 @@ def train_proxy(
 
     `place` names a row of `tokens` for a person, should its loss not be finite.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingsError("the proxy is trained by one process; start s2l without torchrun or accelerate launch")
     plan = _plan(tokens, tokenizer, settings, folder, max_length, seed)
     if len(plan.saves) < settings.checkpoints:
         progress.note(f"{len(plan.saves)} checkpoints instead of {settings.checkpoints}: training has no more steps")
-    torch.set_num_threads(plan.threads)
     steps = ((0,) if settings.initial_checkpoint else ()) + plan.saves
     found = [checkpoints.find(folder, step) for step in steps]
     if any(checkpoint is None for checkpoint in found):
         model = _start(settings, tokenizer, folder, max_length, seed)
         if settings.initial_checkpoint and found[0] is None:
             checkpoints.save(model, folder, 0)
-        train(model, tokens, plan, folder, progress, place)
+        with plan.cpu_threads():
+            train(model, tokens, plan, folder, progress, place)
         found = [checkpoints.find(folder, step) for step in steps]
     missing = [step for step, checkpoint in zip(steps, found, strict=True) if checkpoint is None]
     if missing:
@@ -114,7 +116,7 @@ def _plan(
         len(tokens),
         settings,
         batch_tokens=tokens_at_once(settings.batch_tokens, max_length, len(tokenizer)),
-        threads=settings.threads or len(os.sched_getaffinity(0)),
+        threads=settings.threads or torch.get_num_threads(),
         device=device_for(settings.device).type,
         seed=seed,
     )

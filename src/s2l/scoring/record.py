@@ -29,7 +29,6 @@ def record(
     `place` names a row of `tokens` for a person, should its loss not be finite.
     """
     scorer = Scorer(plan.batch_tokens, torch.device(plan.device), plan.precision)
-    torch.set_num_threads(plan.threads)
     todo = [
         (checkpoint, items)
         for checkpoint in checkpoints
@@ -37,7 +36,7 @@ def record(
     ]
     lengths_N = tokens.lengths
     total = sum(int(lengths_N[item.rows.start : item.rows.stop].sum()) for _, items in todo for item in items)
-    with progress.stage("record trajectories", total, "tokens") as advance:
+    with plan.cpu_threads(), progress.stage("record trajectories", total, "tokens") as advance:
         for checkpoint, items in todo:
             model = load_model(checkpoint, scorer.device)
             for item in items:

@@ -1,0 +1,137 @@
+"""Seconds and memory of every stage but the proxy's, on a pool of any size; k-means beside scikit-learn and faiss.
+
+    python benchmarks/stages.py --pool train.jsonl --out results.json
+
+Reads, fits the built-in tokenizer, tokenizes, stores made-up sums (decaying losses, so that the proxy's time is left
+out), loads them, clusters, draws 11 % and exports. The peers cluster the same matrix from the same start, 20 times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import faiss
+import numpy as np
+from sklearn.cluster import KMeans
+
+from s2l.config import PoolSettings, SelectSettings, TokenSettings
+from s2l.data.export import write_selection
+from s2l.data.pool import read_pool
+from s2l.data.subset import write_subset
+from s2l.data.templates import choose_template
+from s2l.data.tokens import load_tokens, save_tokens, segment_texts, tokenize
+from s2l.proxy.builtin import fit_tokenizer
+from s2l.run_folder import peak_memory
+from s2l.selection.kmeans import kmeans
+from s2l.selection.select import select
+from s2l.trajectories import store
+from s2l.types import STATISTICS, Checkpoint, Recorded, Tokens
+
+CLUSTERS, ITERATIONS, CHECKPOINTS = 100, 20, 12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pool", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    stages: dict[str, dict[str, float]] = {}
+
+    def timed(name: str, job: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = job()
+        stages[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mib": peak_memory() >> 20}
+        print(f"{name:<24}{stages[name]['seconds']:>8.2f} s   peak memory {stages[name]['peak_memory_mib']:>6} MiB")
+        return result
+
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pool = timed("read", lambda: read_pool(PoolSettings(paths=(args.pool,))))
+        template, _ = choose_template(pool.format, "auto", None, builtin=True)
+        tokenizer = timed("fit the tokenizer", lambda: fit_tokenizer(segment_texts(pool, template), 4096))
+        made = timed("tokenize", lambda: tokenize(pool, tokenizer, TokenSettings(), builtin=True))
+        timed("save tokens", lambda: save_tokens(made, folder / "tokens.arrow"))
+        tokens = timed("load tokens", lambda: load_tokens(folder / "tokens.arrow"))
+        timed("store made-up sums", lambda: _store(tokens, folder / "trajectories"))
+        trajectories = timed("load sums", lambda: store.load(folder / "trajectories", range(1, CHECKPOINTS + 1)))
+        scorable = np.argsort(pool.rows.ids)
+        scorable = scorable[np.isin(pool.rows.ids[scorable], trajectories.ids)]
+        recorded = Recorded(trajectories, pool.rows.source_N[scorable], pool.rows.sources, tokens.lengths)
+        settings = SelectSettings(budgets=("11%",), with_random=True)
+        chosen, twin = timed(
+            "cluster and draw", lambda: select(pool.rows, recorded, settings, 0, excluded=tokens.excluded)
+        )
+        (folder / "subset").mkdir()
+        timed("export the subset", lambda: write_subset(pool.rows, chosen.kept_N, folder / "subset"))
+        timed("export the verdicts", lambda: write_selection(pool.rows, chosen, recorded, folder / "selection.parquet"))
+        peers = _against_peers(trajectories.losses_NT, trajectories.ids)
+    overlap = float((chosen.kept_N & twin.kept_N).sum() / chosen.budget)
+    result: dict[str, Any] = {
+        "pool_rows": len(pool),
+        "excluded": len(tokens.excluded),
+        "tokens": int(tokens.start_N[-1]),
+        "chosen": chosen.budget,
+        "overlap_with_random": round(overlap, 4),
+        "stages": stages,
+        f"kmeans_{ITERATIONS}_iterations": peers,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(peers, indent=2))
+
+
+def _store(tokens: Tokens, folder: Path) -> None:
+    """Losses that fall from a row's own height at its own rate, with a little noise."""
+    rng = np.random.default_rng(0)
+    start_N, floor_N, rate_N = rng.gamma(4, 0.7, (3, len(tokens)))
+    response_N = tokens.response_lengths
+    for step in range(1, CHECKPOINTS + 1):
+        loss_N = floor_N * 0.3 + start_N * np.exp(-rate_N * step / 6) + rng.normal(0, 0.02, len(tokens)) ** 2
+        for item in store.work_items(len(tokens), Checkpoint(step, Path(), "made-up")):
+            rows = slice(item.rows.start, item.rows.stop)
+            sums_n = (loss_N * response_N)[rows].astype(np.float32)
+            store.write_item(item, folder, tokens, np.stack([sums_n] * len(STATISTICS)))
+
+
+def _against_peers(losses_NT: np.ndarray, ids: np.ndarray) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    start_KT = losses_NT[rng.choice(len(losses_NT), CLUSTERS, replace=False)]
+    single = np.ascontiguousarray(losses_NT, dtype=np.float32)
+
+    def ours() -> float:
+        found = kmeans(losses_NT, ids, CLUSTERS, 0, initial_KD=start_KT, max_iterations=ITERATIONS + 1, tolerance=0.0)
+        return found.inertia
+
+    def scikit_learn() -> float:
+        fitted = KMeans(CLUSTERS, init=start_KT, n_init=1, max_iter=ITERATIONS, tol=0, algorithm="lloyd").fit(losses_NT)
+        return float(fitted.inertia_)
+
+    def faiss_all_rows() -> float:
+        fitted = faiss.Kmeans(
+            single.shape[1], CLUSTERS, niter=ITERATIONS, max_points_per_centroid=len(single), verbose=False
+        )
+        fitted.train(single, init_centroids=start_KT.astype(np.float32))
+        return float(fitted.index.search(single, 1)[0].astype(np.float64).sum())
+
+    figures: dict[str, float] = {}
+    for name, job in {"ours": ours, "scikit_learn": scikit_learn, "faiss": faiss_all_rows}.items():
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            inertia = job()
+            seconds.append(time.perf_counter() - start)
+        figures |= {f"seconds_{name}": round(sorted(seconds)[1], 3), f"inertia_{name}": round(inertia, 1)}
+    for peer in ("scikit_learn", "faiss"):
+        figures[f"ratio_to_{peer}"] = round(figures["seconds_ours"] / figures[f"seconds_{peer}"], 2)
+    return figures
+
+
+if __name__ == "__main__":
+    main()
