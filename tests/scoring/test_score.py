@@ -79,6 +79,12 @@ def test_logits_in_chunks_are_the_same_logits() -> None:
     assert torch.cat([target for _, target in pieces]).equal(target_R)
 
 
+def test_the_number_of_workers_changes_no_bit(architecture) -> None:
+    _, model, _ = architecture
+    alone, together = (score(model, TOKENS, ALL, Scorer(64, CPU, "float32", workers)) for workers in (1, 3))
+    assert np.array_equal(alone, together)
+
+
 def test_bfloat16_scoring_is_close_to_float32() -> None:
     model = toy_model()
     exact, rough = losses(model), losses(model, how=scorer(precision="bfloat16"))

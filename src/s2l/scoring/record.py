@@ -28,7 +28,7 @@ def record(
 
     `place` names a row of `tokens` for a person, should its loss not be finite.
     """
-    scorer = Scorer(plan.batch_tokens, torch.device(plan.device), plan.precision)
+    scorer = Scorer(plan.batch_tokens, torch.device(plan.device), plan.precision, workers=plan.threads)
     todo = [
         (checkpoint, items)
         for checkpoint in checkpoints

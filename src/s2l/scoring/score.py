@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,18 +21,22 @@ from s2l.types import STATISTICS, Tokens
 
 @dataclass(frozen=True)
 class Scorer:
-    """How to score: tokens of one forward pass, where, and in which precision of matrix products."""
+    """How to score: tokens of one forward pass, where, in which precision of matrix products, batches at a time.
+
+    On a CPU each of the `workers` computes its batch alone: small models leave threads that share one batch idle, and
+    the sums do not depend on how many workers there are.
+    """
 
     batch_tokens: int
     device: torch.device
     precision: str
+    workers: int = 1
 
     def autocast(self) -> torch.autocast:
         """The context in which the model runs."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-@torch.inference_mode()
 def score(
     model: PreTrainedModel,
     tokens: Tokens,
@@ -48,11 +53,13 @@ def score(
     model.eval()
     sums_Sn = np.empty((len(STATISTICS), len(rows)), dtype=np.float32)
     lengths_n = tokens.start_N[rows + 1] - tokens.start_N[rows]
-    path: HeadPath | None = None
-    for members in group_by_length(lengths_n, scorer.batch_tokens):
-        batch = collate(tokens, rows[members]).to(scorer.device)
-        path = path or choose_path(model, batch)
-        sums_SB = _batch_sums(model, batch, path, scorer)
+    batches = list(group_by_length(lengths_n, scorer.batch_tokens))
+    path = choose_path(model, collate(tokens, rows[batches[0]]).to(scorer.device))
+
+    def sums_of(members: Int[np.ndarray, " B"]) -> Float[np.ndarray, "S B"]:
+        return _batch_sums(model, collate(tokens, rows[members]).to(scorer.device), path, scorer)
+
+    for members, sums_SB in zip(batches, _mapped(sums_of, batches, scorer), strict=True):
         if not np.isfinite(sums_SB).all():
             bad = int(rows[members[np.flatnonzero(~np.isfinite(sums_SB).all(axis=0))[0]]])
             where = place(bad) if place else tokens.ids[bad].decode()
@@ -65,6 +72,25 @@ def score(
     return sums_Sn
 
 
+def _mapped(
+    job: Callable[[Int[np.ndarray, " _"]], Float[np.ndarray, "S _"]],
+    batches: list[Int[np.ndarray, " _"]],
+    scorer: Scorer,
+) -> Iterator[Float[np.ndarray, "S _"]]:
+    """`job` of every batch, in order; on a CPU by workers of one thread each."""
+    if scorer.device.type != "cpu":
+        yield from map(job, batches)
+        return
+    workers = ThreadPoolExecutor(scorer.workers, "scorer", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from workers.map(job, batches)
+    finally:
+        workers.shutdown(cancel_futures=True)
+        # MKL has one setting for all threads, which the workers changed.
+        torch.set_num_threads(torch.get_num_threads())
+
+
+@torch.inference_mode()
 def _batch_sums(model: PreTrainedModel, batch: Batch, path: HeadPath, scorer: Scorer) -> Float[np.ndarray, "S B"]:
     chunk = chunk_for(model.config.get_text_config().vocab_size)
     with scorer.autocast():
