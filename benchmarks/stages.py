@@ -25,10 +25,9 @@ from s2l.config import PoolSettings, SelectSettings, TokenSettings
 from s2l.data.export import write_selection
 from s2l.data.pool import read_pool
 from s2l.data.subset import write_subset
-from s2l.data.templates import choose_template
-from s2l.data.tokens import load_tokens, save_tokens, segment_texts, tokenize
+from s2l.data.tokens import fitting_texts, load_tokens, save_tokens, tokenize
+from s2l.provenance import peak_memory
 from s2l.proxy.builtin import fit_tokenizer
-from s2l.run_folder import peak_memory
 from s2l.selection.kmeans import kmeans
 from s2l.selection.select import select
 from s2l.trajectories import store
@@ -54,8 +53,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pool = timed("read", lambda: read_pool(PoolSettings(paths=(args.pool,))))
-        template, _ = choose_template(pool.format, "auto", None, builtin=True)
-        tokenizer = timed("fit the tokenizer", lambda: fit_tokenizer(segment_texts(pool, template), 4096))
+        tokenizer = timed("fit the tokenizer", lambda: fit_tokenizer(fitting_texts(pool, TokenSettings()), 4096))
         made = timed("tokenize", lambda: tokenize(pool, tokenizer, TokenSettings(), builtin=True))
         timed("save tokens", lambda: save_tokens(made, folder / "tokens.arrow"))
         tokens = timed("load tokens", lambda: load_tokens(folder / "tokens.arrow"))

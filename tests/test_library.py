@@ -18,6 +18,8 @@ from s2l.progress import SILENT
 from s2l.types import Recorded
 from toy_runs import FLAGS, files_of, kept_ids, manifest, toy_rows, write_jsonl
 
+pytestmark = pytest.mark.filterwarnings("ignore:WEAK SIGNAL")
+
 TOY: dict[str, Any] = {
     "proxy": "builtin",
     "max_length": 64,
@@ -147,3 +149,11 @@ def test_all_that_is_offered_is_there() -> None:
 
 def test_the_toy_flags_say_the_same_in_python() -> None:
     assert tuple(word for name, value in TOY.items() for word in (f"--{name.replace('_', '-')}", str(value))) == FLAGS
+
+
+def test_what_must_not_go_unseen_is_a_warning(tmp_path: Path) -> None:
+    turns = [[{"role": "user", "content": f"Say {i}."}, {"role": "assistant", "content": f"{i}"}] for i in range(40)]
+    rows = [{"messages": messages, "label": i % 2 == 0} for i, messages in enumerate(turns)]
+    pool = write_jsonl(tmp_path / "pool.jsonl", rows)
+    with pytest.warns(UserWarning, match="preference rows: 20 of 40 have label false"):
+        s2l.select(pool, 10, out=tmp_path / "run", **TOY)

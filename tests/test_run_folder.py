@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from s2l.errors import BusyError, RunFolderError
-from s2l.run_folder import LOCK, MANIFEST, RUN, hold, peak_memory
+from s2l.provenance import peak_memory
+from s2l.run_folder import LOCK, MANIFEST, RUN, hold
 from s2l.types import Pool, Rows
 
 SETTINGS = {"pool": {"paths": ["a.jsonl"], "format": "auto"}, "proxy": {"epochs": None, "device": "auto"}, "seed": 0}
@@ -114,6 +115,7 @@ def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:
     changed = {**SETTINGS, "proxy": {"epochs": 2.0, "device": "auto"}, "seed": 1}
     with hold(tmp_path) as folder:
         folder.claim(SETTINGS, pool_of())
+        folder.tokens.touch()
         with pytest.raises(RunFolderError) as error:
             folder.claim(changed, pool_of())
         assert "made with other settings: --epochs was 'None', now '2.0'; --seed was '0', now '1'" in str(error.value)
@@ -123,6 +125,7 @@ def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:
 def test_hostile_settings_are_shown_on_one_line(tmp_path: Path) -> None:
     with hold(tmp_path) as folder:
         folder.claim({"keep": "a"}, pool_of())
+        folder.tokens.touch()
         with pytest.raises(RunFolderError) as error:
             folder.claim({"keep": "\x1b[2J\n" * 99}, pool_of())
     assert "\n" not in str(error.value)
@@ -133,6 +136,7 @@ def test_a_pool_that_moved_and_one_that_changed_are_refused(tmp_path: Path) -> N
     moved = {**SETTINGS, "pool": {"paths": ["elsewhere/a.jsonl"], "format": "auto"}}
     with hold(tmp_path) as folder:
         folder.claim(SETTINGS, pool_of())
+        folder.tokens.touch()
         with pytest.raises(RunFolderError, match=r"pool\.paths was '.*', now 'elsewhere/a\.jsonl'"):
             folder.claim(moved, pool_of())
         with pytest.raises(RunFolderError, match="the pool has changed since; use another --out"):

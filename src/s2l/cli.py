@@ -248,9 +248,12 @@ def _is_recipe(pool: list[str]) -> bool:
 def _recipe(path: str) -> dict[str, Any]:
     """The settings in a recipe, or in the manifest of a run."""
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        value = json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
     except OSError as error:
         raise SettingsError(f"{printable(path)}: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{printable(path)}:{error.lineno}: not valid JSON") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f":{line + 1}" if line is not None else ""

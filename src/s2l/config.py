@@ -95,4 +95,4 @@ class RunSettings(Settings):
     tokens: TokenSettings = TokenSettings()
     proxy: ProxySettings = ProxySettings()
     select: SelectSettings
-    seed: int = Field(0, ge=0, description="Of training order, clustering and drawing.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Of training order, clustering and drawing.")

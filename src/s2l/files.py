@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from s2l.errors import MachineError
+from s2l.errors import MachineError, RunFolderError
 
 PART = ".part"
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -66,6 +66,14 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The JSON value in `path`."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_record(path: Path) -> Any:
+    """The JSON value that s2l itself wrote to `path`; a damaged file is a RunFolderError."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        raise RunFolderError(f"{path}: damaged or gone; remove it and run the same command again") from None
 
 
 def sha256_of(path: Path) -> str:

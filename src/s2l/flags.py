@@ -106,7 +106,8 @@ def explained(error: ValidationError, prefix: str = "") -> str:
     if first["type"] == "extra_forbidden":
         return f"no setting {shown(path)}; look it up with s2l run --help"
     if first["type"] == "missing":
-        missing = {"--budget": "say how much: --budget 11%", "pool": "name the pool", "pool.paths": "name the pool"}
+        budget = "say how much: --budget 11%"
+        missing = {"--budget": budget, "select": budget, "pool": "name the pool", "pool.paths": "name the pool"}
         return missing.get(name, f"{name} is missing")
     return f"{name} {shown(first['input'])}: {first['msg']}"
 

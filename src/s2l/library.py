@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -43,8 +44,17 @@ def select(
     in_memory = pool if isinstance(pool, datasets.Dataset) else None
     settings = _settings(pool, budget, flags, recipe or {})
     folder = Path(out) if out is not None else RUNS / _name(settings, in_memory)
-    subset = run(settings, folder, progress, in_memory)["subsets"][0]
+    manifest = run(settings, folder, progress, in_memory)
+    for line in _loud(manifest):
+        warnings.warn(line, stacklevel=2)
+    subset = manifest["subsets"][0]
     return _loaded([folder / subset["path"] / name for name in subset["files"]])
+
+
+def _loud(manifest: Mapping[str, Any]) -> list[str]:
+    """What must not go unseen, even by who asked for no progress."""
+    weak = [manifest["signal"]["sentence"]] if manifest["signal"]["weak"] else []
+    return weak + [notice for notice in manifest["pool"]["notices"] if notice.startswith("preference rows")]
 
 
 def _settings(

@@ -14,18 +14,17 @@ from s2l import manifest
 from s2l.config import BUILTIN, PoolSettings, RunSettings, SelectSettings
 from s2l.data.pool import digest_of_files, pool_from_dataset, read_pool
 from s2l.data.rows_file import load_rows, save_rows
-from s2l.data.templates import choose_template
-from s2l.data.tokens import load_tokens, save_tokens, segment_texts, tokenize
+from s2l.data.tokens import fitting_texts, load_tokens, save_tokens, tokenize
 from s2l.errors import DataError, RunFolderError, printable
-from s2l.files import read_json, write_json
+from s2l.files import read_record, write_json
 from s2l.flags import validated
 from s2l.progress import SILENT, Progress
 from s2l.proxy.load import load_tokenizer
-from s2l.proxy.stage import PLAN, proxy_tokenizer, train_proxy
+from s2l.proxy.stage import PLAN, device_for, enough_memory, proxy_tokenizer, train_proxy
 from s2l.run_folder import RunFolder, hold
 from s2l.scoring.record import record
 from s2l.selection.keep import read_keep
-from s2l.selection.select import select
+from s2l.selection.select import check, select, settled
 from s2l.selection.signal import Signal, signal
 from s2l.subsets import SubsetFolder, export_subset
 from s2l.trajectories import store
@@ -45,6 +44,8 @@ def run(
 
     dataset: the pool itself where it lives in memory; `settings.pool` then says only how to read its rows.
     """
+    settings = settings.model_copy(update={"select": settled(settings.select)})
+    device_for(settings.proxy.device)
     with hold(out) as folder:
         pool = read(settings, folder, progress, dataset)
         if not folder.manifest.is_file():
@@ -54,7 +55,7 @@ def run(
             selections = choose(recorded, settings.select, settings.seed, folder, progress)
             subsets = export(selections, recorded, strength, settings, folder, progress, dataset)
             write_json(folder.manifest, manifest.of_run(settings, folder, strength, subsets))
-        finished: dict[str, Any] = read_json(folder.manifest)
+        finished: dict[str, Any] = read_record(folder.manifest)
         return finished
 
 
@@ -69,12 +70,15 @@ def draw(
 
     seed: the run's own if not given. Needs the run's pool where it was, to export the rows.
     """
+    settings = settled(settings)
     with hold(path, must_exist=True) as folder:
         claimed = folder.claimed()
+        if not folder.manifest.is_file():
+            raise RunFolderError(f"{path}: the run is not finished; run its command again first")
         made = validated(claimed["settings"])
         asked = made.model_copy(update={"select": settings, "seed": made.seed if seed is None else seed})
         check_pool(asked.pool, claimed, dataset)
-        steps = read_json(folder.proxy / PLAN)["saves"]
+        steps = read_record(folder.proxy / PLAN)["saves"]
         first = [0] if made.proxy.initial_checkpoint else []
         trajectories = store.load(folder.trajectories, [*first, *steps])
         recorded, strength = to_recorded(trajectories, made.seed, folder, progress)
@@ -99,16 +103,14 @@ def to_tokens(pool: Pool, settings: RunSettings, folder: RunFolder, progress: Pr
     if not (folder.tokens.is_file() and folder.rows.is_file()):
         with folder.timed("tokenize"):
             builtin = settings.proxy.model == BUILTIN
-            texts = (
-                text
-                for template, _ in [choose_template(pool.format, settings.tokens.template, None, builtin=True)]
-                for text in segment_texts(pool, template)
-            )
+            texts = fitting_texts(pool, settings.tokens)
             tokenizer = proxy_tokenizer(settings.proxy, settings.tokens, texts, folder.tokenizer)
             tokens = tokenize(pool, tokenizer, settings.tokens, builtin=builtin, progress=progress)
             save_tokens(tokens, folder.tokens)
             save_rows(pool.rows, tokens, folder.rows)
-    return load_tokens(folder.tokens)
+    tokens = load_tokens(folder.tokens)
+    check(settings.select, len(pool), tokens.ids, tokens.lengths, read_keep(settings.select.keep))
+    return tokens
 
 
 def to_trajectories(tokens: Tokens, settings: RunSettings, folder: RunFolder, progress: Progress) -> Trajectories:
@@ -118,7 +120,7 @@ def to_trajectories(tokens: Tokens, settings: RunSettings, folder: RunFolder, pr
     def place(row: int) -> str:
         return rows.place(int(np.flatnonzero(rows.ids == tokens.ids[row])[0]))
 
-    with folder.timed("train the proxy"):
+    with folder.timed("train the proxy"), enough_memory(settings.proxy.batch_tokens):
         plan, checkpoints = train_proxy(
             tokens,
             load_tokenizer(folder.tokenizer),
@@ -129,7 +131,7 @@ def to_trajectories(tokens: Tokens, settings: RunSettings, folder: RunFolder, pr
             progress=progress,
             place=place,
         )
-    with folder.timed("record trajectories"):
+    with folder.timed("record trajectories"), enough_memory(settings.proxy.batch_tokens):
         return record(tokens, checkpoints, plan, folder.trajectories, progress, place)
 
 
@@ -144,8 +146,9 @@ def to_recorded(
         raise RunFolderError(f"{folder.path}: not every row is recorded yet; run the same command again")
     recorded = Recorded(trajectories, rows.source_N[scorable], rows.sources, lengths_N)
     if not folder.signal.is_file():
-        write_json(folder.signal, asdict(signal(trajectories, SIGNAL_CLUSTERS, seed, progress)))
-    strength = Signal(**{**(stored := read_json(folder.signal)), "weak": tuple(stored["weak"])})
+        with folder.timed("signal"):
+            write_json(folder.signal, asdict(signal(trajectories, SIGNAL_CLUSTERS, seed, progress)))
+    strength = Signal(**{**(stored := read_record(folder.signal)), "weak": tuple(stored["weak"])})
     progress.note(strength.sentence)
     return recorded, strength
 

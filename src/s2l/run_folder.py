@@ -73,7 +73,10 @@ class RunFolder:
         return self.path / "signal.json"
 
     def claim(self, settings: Mapping[str, Any], pool: Pool, keep: frozenset[bytes] = frozenset()) -> None:
-        """Say what the folder is for, or check that it is for just that; RunFolderError names what differs."""
+        """Say what the folder is for, or check that it is for just that; RunFolderError names what differs.
+
+        As long as the first stage has made nothing, the folder may still be claimed for something else.
+        """
         path = self.path / RUN
         claimed: dict[str, Any] = {
             "s2l": __version__,
@@ -92,11 +95,16 @@ class RunFolder:
             write_json(path, claimed)
             return
         before = self.claimed()
-        if before["pool"]["digest"] != pool.digest:
-            raise RunFolderError(f"{self.path}: made from other rows: the pool has changed since; use another --out")
         differing = list(_differences(before["settings"], claimed["settings"]))
         if before["kept_on_request"] != claimed["kept_on_request"]:
             differing.append("the ids in the file of --keep")
+        changed = before["pool"]["digest"] != pool.digest
+        if (differing or changed) and not self.tokens.is_file():
+            remove(self.tokenizer)
+            write_json(path, claimed)
+            return
+        if changed:
+            raise RunFolderError(f"{self.path}: made from other rows: the pool has changed since; use another --out")
         if differing:
             raise RunFolderError(
                 f"{self.path}: made with other settings: {'; '.join(differing)}; use another --out"
@@ -153,8 +161,9 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
     if foreign and not (path / RUN).is_file():
         raise RunFolderError(f"{path}: holds other files, such as {shown(sorted(foreign)[0])}; use another --out")
     with _lock(path):
-        for part in sorted(path.rglob(f"*{PART}")):
-            remove(part)
+        for room in ("", "proxy/", "trajectories/*/", "subsets/"):
+            for part in path.glob(f"{room}*{PART}"):
+                remove(part)
         yield RunFolder(path)
 
 
@@ -189,12 +198,3 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
 
 def _told(value: Any) -> str:
     return shown(",".join(value) if isinstance(value, list) else str(value))
-
-
-def peak_memory() -> int:
-    """Bytes of memory that this process held at most."""
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -16,6 +16,7 @@ from s2l.errors import RunFolderError
 from s2l.files import read_json, write_json, written_whole
 from s2l.flags import command
 from s2l.progress import Progress
+from s2l.provenance import provenance
 from s2l.run_folder import MANIFEST, RunFolder
 from s2l.selection.budget import parse_budget
 from s2l.selection.keep import read_keep
@@ -91,7 +92,9 @@ def export_subset(
             dataset,
             progress,
         )
-        described = _describe(name, selection, rows, recorded, asked) | {"files": list(subset.files)}
+        described = (
+            provenance(folder) | _describe(name, selection, rows, recorded, asked) | {"files": list(subset.files)}
+        )
         write_json(part / MANIFEST, described)
     return SubsetFolder(path, described)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -156,7 +157,7 @@ class Tokens:
         """Tokens per row."""
         return np.diff(self.start_N)
 
-    @property
+    @cached_property
     def response_lengths(self) -> Int[np.ndarray, " N"]:
         """Tokens per row that count in the loss."""
         before = np.concatenate([[0], np.cumsum(self.counted, dtype=np.int64)])

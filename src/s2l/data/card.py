@@ -108,11 +108,11 @@ def table(header: tuple[str, ...], lines: Iterable[Iterable[str]]) -> str:
 def _exclusions(selection: Selection, recorded: Recorded) -> list[tuple[str, str]]:
     left_out = ~np.isin(selection.ids, recorded.trajectories.ids)
     reasons = (selection.reasons[reason] for reason in selection.reason_N[left_out].tolist())
-    counts = Counter(_kind(reason) for reason in reasons)
-    return [(code(kind), f"{count:,}") for kind, count in counts.most_common()]
+    counts = Counter(kind(reason) for reason in reasons)
+    return [(code(why), f"{count:,}") for why, count in counts.most_common()]
 
 
-def _kind(reason: str) -> str:
+def kind(reason: str) -> str:
     """The reason without what is particular to one row: `malformed: …` is malformed."""
     return re.split(": | of ", reason.removeprefix("excluded: "), maxsplit=1)[0]
 

@@ -117,6 +117,12 @@ def segment_texts(pool: Pool, template: str) -> Iterator[str]:
             yield from (segment.text for segment in segments)
 
 
+def fitting_texts(pool: Pool, settings: TokenSettings) -> Iterator[str]:
+    """The texts that the built-in proxy's tokenizer is fitted on: those that it will encode."""
+    template, _ = choose_template(pool.format, settings.template, None, builtin=True)
+    yield from segment_texts(pool, template)
+
+
 def save_tokens(tokens: Tokens, path: Path) -> None:
     """Write one Arrow IPC file of one record batch, whole or not at all."""
     columns = {

@@ -34,6 +34,11 @@ def fit_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerF
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=END, clean_up_tokenization_spaces=False)
 
 
+def heads_for(width: int) -> int:
+    """Attention heads of about 64 dimensions that divide `width` (a multiple of 32), in multiples of 8 dimensions."""
+    return next(n for n in range(max(1, width // HEAD_DIMENSION), 0, -1) if width % (8 * n) == 0)
+
+
 def build_model(
     settings: ProxySettings, vocabulary: int, end_id: int, max_length: int, seed: int
 ) -> GPTNeoXForCausalLM:
@@ -42,7 +47,7 @@ def build_model(
         vocab_size=vocabulary,
         hidden_size=settings.width,
         num_hidden_layers=settings.layers,
-        num_attention_heads=max(1, settings.width // HEAD_DIMENSION),
+        num_attention_heads=heads_for(settings.width),
         intermediate_size=4 * settings.width,
         max_position_embeddings=max_length,
         bos_token_id=end_id,

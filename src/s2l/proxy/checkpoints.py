@@ -73,5 +73,5 @@ def load_model(checkpoint: Checkpoint, device: torch.device) -> PreTrainedModel:
 def _damaged(path: Path) -> RunFolderError:
     return RunFolderError(
         f"{path}: this checkpoint is damaged or missing; remove the folder {path.parent} and run the same command "
-        "again to train the proxy anew (recorded trajectories stay)"
+        "again to train the proxy anew"
     )

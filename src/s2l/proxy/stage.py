@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from s2l.config import BUILTIN, ProxySettings, TokenSettings
-from s2l.errors import RunFolderError, SettingsError, shown
-from s2l.files import read_json, remove, write_json, written_whole
+from s2l.errors import MachineError, RunFolderError, SettingsError, shown
+from s2l.files import read_json, read_record, remove, write_json, written_whole
 from s2l.progress import Progress
 from s2l.proxy import builtin, checkpoints, load
 from s2l.proxy.plan import Plan, make_plan
@@ -58,6 +59,17 @@ def device_for(name: str) -> torch.device:
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
         raise SettingsError(f"no {name} device on this machine; use --device cpu")
     return torch.device(name)
+
+
+@contextmanager
+def enough_memory(batch_tokens: int) -> Iterator[None]:
+    """A device that runs out of memory in the block is one line (MachineError)."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise MachineError(
+            f"the device has no memory for {batch_tokens:,} tokens at once; use a smaller --batch-tokens (and --out)"
+        ) from None
 
 
 def train_proxy(
@@ -107,11 +119,13 @@ def _plan(
     path = folder / PLAN
     if path.is_file():
         try:
-            return Plan.from_json(read_json(path))
+            plan = Plan.from_json(read_json(path))
         except (ValueError, KeyError, TypeError):
             raise RunFolderError(
                 f"{path}: damaged; remove the folder {folder} and run the same command again"
             ) from None
+        device_for(plan.device)
+        return plan
     plan = make_plan(
         len(tokens),
         settings,
@@ -138,7 +152,7 @@ def _start(
         source = {"model": settings.model, "sha256": load.digest(files)}
     record = source | {"architecture": type(model).__name__, "parameters": model.num_parameters()}
     path = folder / START
-    if path.is_file() and read_json(path) != record:
+    if path.is_file() and read_record(path) != record:
         raise RunFolderError(
             f"{folder}: trained from another {shown(settings.model)} than is there now; use another --out"
         )

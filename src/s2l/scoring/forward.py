@@ -60,6 +60,8 @@ def choose_path(model: PreTrainedModel, batch: Batch) -> HeadPath:
         logits = model(input_ids=row_1L, use_cache=False).logits
         hook.remove()
         states = model.base_model(input_ids=row_1L, use_cache=False).last_hidden_state
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, TypeError, RuntimeError):
         return "whole"
     finally:

@@ -70,13 +70,7 @@ def queue_up(
     Raises SettingsError where a row to keep is not among `ids`.
     """
     assert np.isfinite(plan.score_N).all(), "a method ranks every row: what it rejects comes last"
-    requested_N = np.array([id_ in keep for id_ in ids.tolist()], dtype=bool)
-    if requested_N.sum() < len(keep):
-        missing = sorted(keep - set(ids.tolist()))
-        raise SettingsError(
-            f"{len(missing)} of {len(keep)} ids to keep are not in the pool or were excluded, "
-            f"the first: {shown(missing[0].decode(errors='replace'))}"
-        )
+    requested_N = among(ids, keep)
     waiting = np.flatnonzero(~requested_N)
     strata_W = np.zeros(len(waiting), dtype=np.int64) if strata_N is None else strata_N[waiting]
     stratum_W, _ = _numbered_by_first(strata_W)
@@ -92,6 +86,18 @@ def queue_up(
     return Queues(requested_N, queue_N, place_N, sizes_J, stratum_W[first_J], waiting[first_J])
 
 
+def among(ids: Shaped[np.ndarray, " N"], keep: frozenset[bytes]) -> Bool[np.ndarray, " N"]:
+    """Which of the ids are to be kept on request; SettingsError where one to keep is not among them."""
+    requested_N = np.array([id_ in keep for id_ in ids.tolist()], dtype=bool)
+    if requested_N.sum() < len(keep):
+        missing = sorted(keep - set(ids.tolist()))
+        raise SettingsError(
+            f"{len(missing)} of {len(keep)} ids to keep are not in the pool or were excluded, "
+            f"the first: {shown(missing[0].decode(errors='replace'))}"
+        )
+    return requested_N
+
+
 def rows_for(budget: Budget, queues: Queues, recorded: Recorded, *, read: int) -> int:
     """Rows that the budget means for this draw; of tokens, the most rows whose tokens stay within it.
 
@@ -100,7 +106,7 @@ def rows_for(budget: Budget, queues: Queues, recorded: Recorded, *, read: int) -
     requested = int(queues.requested_N.sum())
     if budget.kind == "tokens":
         lengths_N = recorded.lengths_N
-        check_tokens(budget, recorded)
+        check_tokens(budget, lengths_N)
         sizes = range(requested, len(recorded) + 1)
         fitting = bisect_right(sizes, int(budget.amount), key=lambda rows: int(lengths_N[queues.take(rows)].sum()))
         rows = requested + fitting - 1
@@ -115,12 +121,12 @@ def rows_for(budget: Budget, queues: Queues, recorded: Recorded, *, read: int) -
     return rows
 
 
-def check_tokens(budget: Budget, recorded: Recorded) -> None:
-    """Raises SettingsError for a budget of more tokens than there are."""
-    if budget.amount > (there := int(recorded.lengths_N.sum())):
+def check_tokens(budget: Budget, lengths_N: Int[np.ndarray, " N"]) -> None:
+    """Raises SettingsError for a budget of more tokens than the rows that can be chosen have."""
+    if budget.amount > (there := int(lengths_N.sum())):
         raise SettingsError(
             f"budget {budget} is above the {there:,} tokens "
-            f"of the {len(recorded):,} rows that can be chosen: ask for less"
+            f"of the {len(lengths_N):,} rows that can be chosen: ask for less"
         )
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 
 from s2l import config
 from s2l.config import SelectSettings
 from s2l.errors import shown
 from s2l.progress import SILENT, Progress
 from s2l.selection.budget import Budget, parse_budget, resolve
-from s2l.selection.draw import Queues, check_tokens, queue_up, rows_for
+from s2l.selection.draw import Queues, among, check_tokens, queue_up, rows_for
 from s2l.selection.methods import Method, get
 from s2l.types import Plan, Recorded, Rows, Selection
 
@@ -32,6 +32,33 @@ class Planned:
     queues: Queues
 
 
+def settled(settings: SelectSettings) -> SelectSettings:
+    """The settings with the method's own parsed; SettingsError for a method or an option that is not there."""
+    options = get(settings.method).parse(settings.options).model_dump(mode="json", exclude_unset=True)
+    return settings.model_copy(update={"options": options})
+
+
+def check(
+    settings: SelectSettings,
+    read: int,
+    ids: Shaped[np.ndarray, " N"],
+    lengths_N: Int[np.ndarray, " N"],
+    keep_ids: frozenset[bytes],
+) -> tuple[Budget, ...]:
+    """The budgets, each once; SettingsError where one, or an id to keep, cannot be met by the scorable rows `ids`.
+
+    read: rows in the pool. Needs no losses, so that a mistake shows before the proxy is trained.
+    """
+    budgets = tuple(dict.fromkeys(parse_budget(written) for written in settings.budgets))
+    for budget in budgets:
+        if budget.kind == "tokens":
+            check_tokens(budget, lengths_N)
+        else:
+            resolve(budget, read=read, scorable=len(ids))
+    among(ids, keep_ids)
+    return budgets
+
+
 def select(
     rows: Rows,
     recorded: Recorded,
@@ -47,12 +74,7 @@ def select(
     rows: in file order. excluded: reasons of the rows that the tokenizer turned away, besides `rows.excluded`.
     Raises SettingsError for a budget, a method, one of its settings or an id to keep that cannot be.
     """
-    budgets = tuple(dict.fromkeys(parse_budget(written) for written in settings.budgets))
-    for budget in budgets:
-        if budget.kind == "tokens":
-            check_tokens(budget, recorded)
-        else:
-            resolve(budget, read=len(rows), scorable=len(recorded))
+    budgets = check(settings, len(rows), recorded.trajectories.ids, recorded.lengths_N, keep_ids)
     chosen = {settings.method: settings.options}
     if settings.with_random:
         chosen.setdefault(RANDOM, {})
