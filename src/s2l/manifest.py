@@ -11,24 +11,25 @@ import numpy as np
 
 from s2l.config import RunSettings
 from s2l.data.card import kind
-from s2l.data.rows_file import load_rows
-from s2l.data.tokens import load_tokens
 from s2l.flags import command
 from s2l.provenance import peak_memory, provenance
 from s2l.run_folder import RunFolder
 from s2l.selection.signal import Signal
 from s2l.subsets import SubsetFolder
-from s2l.types import Rows
+from s2l.types import Rows, Tokens
 
 ELSEWHERE = frozenset({"facts", "settings", "s2l", "pool", "proxy", "machine", "versions"})
 
 
 def of_run(
-    settings: RunSettings, folder: RunFolder, strength: Signal, subsets: Sequence[SubsetFolder]
+    settings: RunSettings,
+    folder: RunFolder,
+    rows: Rows,
+    tokens: Tokens,
+    strength: Signal,
+    subsets: Sequence[SubsetFolder],
 ) -> dict[str, Any]:
     """The manifest; `selection_sha256` is that of the first budget."""
-    rows, lengths_N = load_rows(folder.rows)
-    tokens = load_tokens(folder.tokens)
     made_from = provenance(folder)
     return made_from | {
         "selection_sha256": subsets[0].manifest["selection_sha256"],
@@ -37,7 +38,7 @@ def of_run(
         "pool": made_from["pool"] | _counts(rows),
         "tokens": {
             "rows": len(tokens),
-            "tokens": int(lengths_N.sum()),
+            "tokens": int(tokens.start_N[-1]),
             "response_tokens": int(tokens.counted.sum()),
             "truncated": int(tokens.truncated_N.sum()),
         },

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int
 
 from s2l import manifest
 from s2l.config import BUILTIN, PoolSettings, RunSettings, SelectSettings
@@ -50,11 +51,12 @@ def run(
         pool = read(settings, folder, progress, dataset)
         if not folder.manifest.is_file():
             tokens = to_tokens(pool, settings, folder, progress)
-            trajectories = to_trajectories(tokens, settings, folder, progress)
-            recorded, strength = to_recorded(trajectories, settings.seed, folder, progress)
-            selections = choose(recorded, settings.select, settings.seed, folder, progress)
-            subsets = export(selections, recorded, strength, settings, folder, progress, dataset)
-            write_json(folder.manifest, manifest.of_run(settings, folder, strength, subsets))
+            rows, lengths_N = load_rows(folder.rows)
+            trajectories = to_trajectories(tokens, rows, settings, folder, progress)
+            recorded, strength = to_recorded(trajectories, rows, lengths_N, settings.seed, folder, progress)
+            selections = choose(rows, recorded, settings.select, settings.seed, folder, progress)
+            subsets = export(selections, rows, recorded, strength, settings, folder, progress, dataset)
+            write_json(folder.manifest, manifest.of_run(settings, folder, rows, tokens, strength, subsets))
         finished: dict[str, Any] = read_record(folder.manifest)
         return finished
 
@@ -81,9 +83,10 @@ def draw(
         steps = read_record(folder.proxy / PLAN)["saves"]
         first = [0] if made.proxy.initial_checkpoint else []
         trajectories = store.load(folder.trajectories, [*first, *steps])
-        recorded, strength = to_recorded(trajectories, made.seed, folder, progress)
-        selections = choose(recorded, settings, asked.seed, folder, progress)
-        subsets = export(selections, recorded, strength, asked, folder, progress, dataset)
+        rows, lengths_N = load_rows(folder.rows)
+        recorded, strength = to_recorded(trajectories, rows, lengths_N, made.seed, folder, progress)
+        selections = choose(rows, recorded, settings, asked.seed, folder, progress)
+        subsets = export(selections, rows, recorded, strength, asked, folder, progress, dataset)
         return {"run": str(path), "subsets": [subset.manifest for subset in subsets]}
 
 
@@ -113,9 +116,10 @@ def to_tokens(pool: Pool, settings: RunSettings, folder: RunFolder, progress: Pr
     return tokens
 
 
-def to_trajectories(tokens: Tokens, settings: RunSettings, folder: RunFolder, progress: Progress) -> Trajectories:
+def to_trajectories(
+    tokens: Tokens, rows: Rows, settings: RunSettings, folder: RunFolder, progress: Progress
+) -> Trajectories:
     """Train the proxy on every row, then record every row's losses at every checkpoint."""
-    rows, _ = load_rows(folder.rows)
 
     def place(row: int) -> str:
         return rows.place(int(np.flatnonzero(rows.ids == tokens.ids[row])[0]))
@@ -136,10 +140,14 @@ def to_trajectories(tokens: Tokens, settings: RunSettings, folder: RunFolder, pr
 
 
 def to_recorded(
-    trajectories: Trajectories, seed: int, folder: RunFolder, progress: Progress
+    trajectories: Trajectories,
+    rows: Rows,
+    lengths_N: Int[np.ndarray, " scorable"],
+    seed: int,
+    folder: RunFolder,
+    progress: Progress,
 ) -> tuple[Recorded, Signal]:
     """What a method may look at, and whether there is anything in it to see."""
-    rows, lengths_N = load_rows(folder.rows)
     order = np.argsort(rows.ids)
     scorable = order[[id_ not in rows.excluded for id_ in rows.ids[order].tolist()]]
     if not np.array_equal(rows.ids[scorable], trajectories.ids):
@@ -154,16 +162,16 @@ def to_recorded(
 
 
 def choose(
-    recorded: Recorded, settings: SelectSettings, seed: int, folder: RunFolder, progress: Progress
+    rows: Rows, recorded: Recorded, settings: SelectSettings, seed: int, folder: RunFolder, progress: Progress
 ) -> list[Selection]:
     """The verdict on every row, for each budget (and its random twin)."""
-    rows, _ = load_rows(folder.rows)
     with folder.timed("cluster and draw"):
         return select(rows, recorded, settings, seed, read_keep(settings.keep), progress)
 
 
 def export(
     selections: Sequence[Selection],
+    rows: Rows,
     recorded: Recorded,
     strength: Signal,
     settings: RunSettings,
@@ -172,7 +180,6 @@ def export(
     dataset: datasets.Dataset | None = None,
 ) -> list[SubsetFolder]:
     """One folder for each selection: the subset, the reasons, the card, the trainers' configs."""
-    rows: Rows = load_rows(folder.rows)[0]
     with folder.timed("export"):
         return [
             export_subset(selection, rows, recorded, strength, settings, folder, progress, dataset)

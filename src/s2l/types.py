@@ -96,6 +96,11 @@ class Rows:
         """Where a person finds the row: `file:line`."""
         return f"{self.files[self.file_N[row]]}:{self.line_N[row]}"
 
+    def stand_in(self, ids: Shaped[np.ndarray, " M"]) -> tuple[Int[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+        """Where each row stands in `ids` (ascending), and whether it does; if it does not, its place means nothing."""
+        place_N = np.minimum(np.searchsorted(ids, self.ids), len(ids) - 1)
+        return place_N, ids[place_N] == self.ids
+
 
 @dataclass(frozen=True)
 class Pool:

@@ -63,7 +63,7 @@ def write_selection(rows: Rows, selection: Selection, recorded: Recorded, path: 
     where there is none.
     """
     assert np.array_equal(rows.ids, selection.ids), "rows and selection are of two pools"
-    place_N, scorable_N = _places(rows.ids, recorded.trajectories.ids)
+    place_N, scorable_N = rows.stand_in(recorded.trajectories.ids)
     columns = {
         "id": pa.array(rows.ids.astype(str)),
         "file": _words(rows.file_N, rows.files),
@@ -79,14 +79,6 @@ def write_selection(rows: Rows, selection: Selection, recorded: Recorded, path: 
         "occurrence": pa.array(rows.occurrence_N, pa.int32()),
     }
     pq.write_table(pa.table(columns), path, compression="zstd")
-
-
-def _places(
-    ids: Shaped[np.ndarray, " N"], recorded: Shaped[np.ndarray, " M"]
-) -> tuple[Int[np.ndarray, " N"], Shaped[np.ndarray, " N"]]:
-    """Where each id stands in `recorded` (ascending), and whether it does."""
-    place_N = np.minimum(np.searchsorted(recorded, ids), len(recorded) - 1)
-    return place_N, recorded[place_N] == ids
 
 
 def _counts(

@@ -27,8 +27,7 @@ SCHEMA = pa.schema(
 
 def save_rows(rows: Rows, tokens: Tokens, path: Path) -> None:
     """Write every row of the pool; `tokens` tells its length in proxy tokens, null where it was excluded."""
-    place_N = np.minimum(np.searchsorted(tokens.ids, rows.ids), len(tokens) - 1)
-    scorable_N = tokens.ids[place_N] == rows.ids
+    place_N, scorable_N = rows.stand_in(tokens.ids)
     reasons = {**rows.excluded, **tokens.excluded}
     names = json.dumps({"sources": rows.sources, "files": rows.files}).encode()
     table = pa.table(

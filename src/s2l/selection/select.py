@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Int, Shaped
 
 from s2l import config
 from s2l.config import SelectSettings
@@ -101,7 +101,9 @@ def _selection(
     """The verdict on every row, from id order to file order."""
     size = rows_for(budget, way.queues, recorded, read=len(rows))
     kept_N, taken_J = way.queues.take(size), way.queues.share(size)
-    recorded_P, at_P = _places(rows, recorded)
+    at_P, recorded_P = rows.stand_in(recorded.trajectories.ids)
+    assert recorded_P.sum() == len(recorded), "recorded rows are rows of the pool"
+    at_P = at_P[recorded_P]
     groups = [_group(way, recorded, common["balance"] == "source", j, int(taken)) for j, taken in enumerate(taken_J)]
     reasons = [text for group in groups for text in _reasons(group, way.plan.group_word)]
     reasons.append(ON_REQUEST)
@@ -137,15 +139,6 @@ def _selection(
             "groups": groups,
         },
     )
-
-
-def _places(rows: Rows, recorded: Recorded) -> tuple[Bool[np.ndarray, " P"], Int[np.ndarray, " scorable"]]:
-    """Which rows of the pool were recorded, and where each of those stands in id order."""
-    ids = recorded.trajectories.ids
-    at_P = np.minimum(np.searchsorted(ids, rows.ids), len(ids) - 1)
-    recorded_P = ids[at_P] == rows.ids
-    assert recorded_P.sum() == len(ids), "recorded rows are rows of the pool"
-    return recorded_P, at_P[recorded_P]
 
 
 def _group(way: Planned, recorded: Recorded, balanced: bool, queue: int, drawn: int) -> dict[str, Any]:
