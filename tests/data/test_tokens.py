@@ -17,8 +17,9 @@ from toy_tokenizers import (
 )
 
 from s2l.config import TokenSettings
+from s2l.data.encode import probe_tokenizer
 from s2l.data.templates import render
-from s2l.data.tokens import load_tokens, probe_tokenizer, save_tokens, segment_texts, tokenize
+from s2l.data.tokens import load_tokens, save_tokens, segment_texts, tokenize
 from s2l.errors import DataError, RunFolderError, SettingsError
 from s2l.types import Example, Tokens, Turn
 
@@ -229,8 +230,8 @@ def test_a_tokenizer_without_an_end_token_or_a_fast_form_is_one_line():
 def test_row_order_and_batches_do_not_matter(monkeypatch):
     examples = [Example((user(f"Name {i}"), answer(f"green {i}"))) for i in range(7)]
     one = tokens_of(*examples)
-    monkeypatch.setattr("s2l.data.tokens.BATCH_ROWS", 2)
-    monkeypatch.setattr("s2l.data.tokens.BATCH_BYTES", 150)
+    monkeypatch.setattr("s2l.data.prepare.BATCH_ROWS", 2)
+    monkeypatch.setattr("s2l.data.prepare.BATCH_BYTES", 150)
     assert_same(one, tokens_of(*examples[::-1]))
 
 

@@ -65,7 +65,7 @@ def write_selection(rows: Rows, selection: Selection, recorded: Recorded, path: 
     assert np.array_equal(rows.ids, selection.ids), "rows and selection are of two pools"
     place_N, scorable_N = rows.stand_in(recorded.trajectories.ids)
     columns = {
-        "id": pa.array(rows.ids.astype(str)),
+        "id": pa.array(rows.ids).cast(pa.string()),
         "file": _words(rows.file_N, rows.files),
         "line": pa.array(rows.line_N, pa.int64()),
         "source": _words(rows.source_N, rows.sources),

@@ -73,3 +73,10 @@ def load_rows(path: Path) -> tuple[Rows, Int[np.ndarray, " scorable"]]:
         excluded=excluded,
     )
     return rows, lengths[np.argsort(scorable_ids)]
+
+
+def place_of(path: Path, row: int) -> str:
+    """`file:line` of row `row` of the pool's tokens: of the rows in `path` that can be chosen, in id order."""
+    rows, _ = load_rows(path)
+    scorable_ids = sorted(id_ for id_ in rows.ids.tolist() if id_ not in rows.excluded)
+    return rows.place(int(np.flatnonzero(rows.ids == scorable_ids[row])[0]))

@@ -4,54 +4,46 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from jaxtyping import Bool, Int
-from tokenizers import Tokenizer
+from jaxtyping import Bool, Shaped
 
 from s2l.config import TokenSettings
-from s2l.data.templates import RowError, Segment, choose_template, render
-from s2l.errors import DataError, RunFolderError, SettingsError, shown
+from s2l.data.encode import Encoded, Encoder, Way, bounds_of, encode_chat, encode_given, encode_plain, probe_tokenizer
+from s2l.data.prepare import Batch, batches, given, rendered
+from s2l.data.templates import choose_template
+from s2l.errors import DataError, RunFolderError, SettingsError
 from s2l.files import written_whole
+from s2l.ids import id_order
 from s2l.progress import SILENT, Progress
-from s2l.types import Example, Pool, Tokens
+from s2l.types import ID_LENGTH, Pool, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-BATCH_ROWS = 10_000
-BATCH_BYTES = 32 * 2**20
-IGNORED = -100
 EXCLUDED_KEY = b"s2l.excluded"
 DIGEST_KEY = b"s2l.sha256"
 
-Encoded = tuple[Int[np.ndarray, " L"], Bool[np.ndarray, " L"]]
-Prepared = TypeVar("Prepared")
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """A private copy of a tokenizer's backend, which adds, cuts and pads nothing, and the ids that go around a row."""
+class _Part:
+    """The tokens of a batch, cut."""
 
-    backend: Tokenizer
-    bos: tuple[int, ...]
-    eos: int
-    vocabulary: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    id: bytes
-    input_ids: Int[np.ndarray, " L"]
-    counted: Bool[np.ndarray, " L"]
-    truncated: bool
+    ids: Shaped[np.ndarray, " B"]
+    encoded: Encoded
+    truncated_B: Bool[np.ndarray, " B"]
+    scorable_B: Bool[np.ndarray, " B"]
 
 
 def tokenize(
@@ -73,47 +65,27 @@ def tokenize(
     if template == "tokenized" and settings.tokenizer is None:
         raise SettingsError("the rows are already tokenized: name the tokenizer that did it: --tokenizer NAME")
     progress.note(notice)
-    kept: list[_Row] = []
+    prepare: Callable[..., Any] = partial(rendered, template=template, tokenizer=tokenizer)
+    way: Way[Any] = encode_chat if template == "chat" else encode_plain
+    if template == "tokenized":
+        prepare, way = partial(given, vocabulary=encoder.vocabulary), encode_given
+    parts: list[_Part] = []
     excluded: dict[bytes, str] = {}
     with progress.stage("tokenize", len(pool), "rows") as advance:
-        for batch in _batches(pool):
-            encoded, refused = _encode(pool, batch, template, tokenizer, encoder)
-            excluded |= refused
-            for row, (input_ids, counted) in encoded.items():
-                cut = _cut(bytes(pool.rows.ids[row]), input_ids, counted, settings.max_length)
-                if cut.counted.any():
-                    kept.append(cut)
-                else:
-                    excluded[cut.id] = "no response token within max_length"
-            advance(len(batch))
-    if not kept:
+        for batch, encoded in _encoded(batches(pool, prepare), way, encoder):
+            parts.append(_cut(batch, encoded, settings.max_length))
+            without_loss = parts[-1].ids[~parts[-1].scorable_B].tolist()
+            excluded |= {**batch.refused, **dict.fromkeys(without_loss, "no response token within max_length")}
+            advance(batch.size)
+    if not any(part.scorable_B.any() for part in parts):
         raise DataError(_nothing_left(pool, excluded))
-    return _gathered(kept, excluded)
-
-
-def probe_tokenizer(tokenizer: PreTrainedTokenizerFast) -> Encoder:
-    """Which ids the tokenizer puts around a text; SettingsError where it has no fast backend or no end token."""
-    name = shown(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(backend, Tokenizer):
-        raise SettingsError(f"tokenizer {name} has no fast form (tokenizer.json); convert it or use another one")
-    if tokenizer.eos_token_id is None:
-        raise SettingsError(f"tokenizer {name} has no end token; set eos_token in its tokenizer_config.json")
-    backend = Tokenizer.from_str(backend.to_str())
-    backend.no_truncation()
-    backend.no_padding()
-    whole, part = (backend.encode("a", add_special_tokens=add).ids for add in (True, False))
-    bos = next(whole[:i] for i in range(len(whole)) if whole[i : i + len(part)] == part)
-    # A byte-level post-processor trims white space from the offsets, which then would not count.
-    backend.post_processor = None
-    return Encoder(backend, tuple(bos), int(tokenizer.eos_token_id), len(tokenizer))
+    return _in_id_order(parts, excluded)
 
 
 def segment_texts(pool: Pool, template: str) -> Iterator[str]:
     """The texts that a plain template gives to the tokenizer, to fit one on them; unusable rows are left out."""
-    for batch in _batches(pool):
-        segments_by_row, _ = _prepared(pool, batch, lambda example: _rendered(example, template, None))
-        for segments in segments_by_row.values():
+    for batch in batches(pool, partial(rendered, template=template, tokenizer=None)):
+        for segments in batch.rows.values():
             yield from (segment.text for segment in segments)
 
 
@@ -171,115 +143,38 @@ def _digest(tokens: Tokens, excluded: bytes) -> bytes:
     return digest.hexdigest().encode()
 
 
-def _batches(pool: Pool) -> Iterator[list[int]]:
-    sizes = pc.binary_length(pool.contents).to_numpy()
-    batch: list[int] = []
-    size = 0
-    for row, id_ in enumerate(pool.rows.ids.tolist()):
-        if id_ in pool.rows.excluded:
-            continue
-        batch.append(row)
-        size += sizes[row]
-        if len(batch) == BATCH_ROWS or size > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _encoded(prepared: Iterable[Batch[Row]], way: Way[Row], encoder: Encoder) -> Iterator[tuple[Batch[Row], Encoded]]:
+    """Every batch with its tokens; the next is made ready while the tokenizer works, which frees the interpreter."""
+    with ThreadPoolExecutor(1) as worker:
+        waiting: tuple[Batch[Row], list[Row], Future[Any]] | None = None
+        for batch in chain(prepared, [None]):
+            before, waiting = waiting, None
+            if batch:
+                rows = list(batch.rows.values())
+                waiting = batch, rows, worker.submit(way.ask, rows, encoder)
+            if before:
+                yield before[0], way.gather(before[1], before[2].result(), encoder)
 
 
-def _encode(
-    pool: Pool, batch: Sequence[int], template: str, tokenizer: PreTrainedTokenizerFast, encoder: Encoder
-) -> tuple[dict[int, Encoded], dict[bytes, str]]:
-    if template == "tokenized":
-        return _prepared(pool, batch, lambda example: _given(example, encoder.vocabulary))
-    segments, refused = _prepared(pool, batch, lambda example: _rendered(example, template, tokenizer))
-    encode = _encode_chat if template == "chat" else _encode_plain
-    return dict(zip(segments, encode(list(segments.values()), encoder), strict=True)), refused
+def _cut(batch: Batch[Any], encoded: Encoded, max_length: int) -> _Part:
+    cut = encoded.cut(max_length)
+    return _Part(
+        np.array(list(batch.rows), dtype=f"S{ID_LENGTH}"), cut, encoded.lengths > max_length, cut.can_be_scored
+    )
 
 
-def _prepared(
-    pool: Pool, batch: Sequence[int], prepare: Callable[[Example], Prepared]
-) -> tuple[dict[int, Prepared], dict[bytes, str]]:
-    prepared: dict[int, Prepared] = {}
-    refused: dict[bytes, str] = {}
-    for row in batch:
-        try:
-            prepared[row] = prepare(pool.example(row))
-        except RowError as error:
-            refused[bytes(pool.rows.ids[row])] = str(error)
-        except DataError as error:
-            raise DataError(f"{pool.rows.place(row)}: {error}") from None
-    return prepared, refused
-
-
-def _rendered(example: Example, template: str, tokenizer: PreTrainedTokenizerFast | None) -> list[Segment]:
-    segments = render(example, template, tokenizer)
-    try:
-        "".join(segment.text for segment in segments).encode()
-    except UnicodeEncodeError:
-        raise RowError("text is not valid Unicode (lone surrogate)") from None
-    return segments
-
-
-def _given(example: Example, vocabulary: int) -> Encoded:
-    input_ids, labels = example.input_ids or (), example.labels or example.input_ids or ()
-    stranger = next((id_ for id_ in input_ids if not 0 <= id_ < vocabulary), None)
-    if stranger is not None:
-        raise DataError(
-            f"token id {shown(stranger)} is not one of the tokenizer's {vocabulary}; "
-            "name the tokenizer that made the rows: --tokenizer NAME"
-        )
-    if len(labels) != len(input_ids) or any(b not in (IGNORED, a) for a, b in zip(input_ids, labels, strict=True)):
-        raise RowError("labels are not the input ids or -100")
-    counted = np.array(labels, dtype=np.int64) != IGNORED
-    if not counted[1:].any():
-        raise RowError("nothing marked to train on")
-    return np.array(input_ids, dtype=np.int32), counted
-
-
-def _encode_plain(rows: Sequence[Sequence[Segment]], encoder: Encoder) -> Iterator[Encoded]:
-    encoder.backend.encode_special_tokens = True
-    texts = [segment.text for segments in rows for segment in segments]
-    encodings = iter(encoder.backend.encode_batch_fast(texts, add_special_tokens=False))
-    for segments in rows:
-        ids = list(encoder.bos)
-        flags, lengths = [False], [len(ids)]
-        for segment in segments:
-            piece = next(encodings).ids + [encoder.eos] * segment.ended
-            ids += piece
-            flags.append(segment.counted)
-            lengths.append(len(piece))
-        yield np.array(ids, dtype=np.int32), np.repeat(flags, lengths)
-
-
-def _encode_chat(rows: Sequence[Sequence[Segment]], encoder: Encoder) -> Iterator[Encoded]:
-    encoder.backend.encode_special_tokens = False
-    texts = ["".join(segment.text for segment in segments) for segments in rows]
-    for segments, encoding in zip(rows, encoder.backend.encode_batch(texts, add_special_tokens=False), strict=True):
-        starts, ends = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2).T
-        counted = np.zeros(len(starts), dtype=np.bool_)
-        at = 0
-        for segment in segments:
-            end = at + len(segment.text)
-            if segment.counted:
-                counted |= (starts < end) & (ends > at)
-            at = end
-        yield np.array(encoding.ids, dtype=np.int32), counted
-
-
-def _cut(id_: bytes, input_ids: Int[np.ndarray, " L"], counted: Bool[np.ndarray, " L"], max_length: int) -> _Row:
-    counted[:1] = False
-    return _Row(id_, input_ids[:max_length].copy(), counted[:max_length].copy(), len(input_ids) > max_length)
-
-
-def _gathered(rows: list[_Row], excluded: Mapping[bytes, str]) -> Tokens:
-    rows.sort(key=lambda row: row.id)
+def _in_id_order(parts: Sequence[_Part], excluded: Mapping[bytes, str]) -> Tokens:
+    ids = np.concatenate([part.ids for part in parts])
+    order = id_order(ids)
+    order = order[np.concatenate([part.scorable_B for part in parts])[order]]
+    rows = [row for part in parts for row in part.encoded.rows()]
+    lengths = np.concatenate([part.encoded.lengths for part in parts])
     return Tokens(
-        ids=np.array([row.id for row in rows], dtype="S24"),
-        input_ids=np.concatenate([row.input_ids for row in rows]),
-        counted=np.concatenate([row.counted for row in rows]),
-        start_N=np.concatenate([[0], np.cumsum([len(row.input_ids) for row in rows])]),
-        truncated_N=np.array([row.truncated for row in rows]),
+        ids=ids[order],
+        input_ids=np.concatenate([rows[row][0] for row in order.tolist()]),
+        counted=np.concatenate([rows[row][1] for row in order.tolist()]),
+        start_N=bounds_of(lengths[order].tolist()),
+        truncated_N=np.concatenate([part.truncated_B for part in parts])[order],
         excluded=excluded,
     )
 
