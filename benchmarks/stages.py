@@ -1,9 +1,9 @@
-"""Seconds and memory of every stage but the proxy's, on a pool of any size; k-means beside scikit-learn and faiss.
+"""Seconds and memory of every stage but the proxy's, on a pool of any size.
 
     python benchmarks/stages.py --pool train.jsonl --out results.json
 
 Reads, fits the built-in tokenizer, tokenizes, stores made-up sums (decaying losses, so that the proxy's time is left
-out), loads them, clusters, draws 11 % and exports. The peers cluster the same matrix from the same start, 20 times.
+out), loads them, clusters, draws 11 % and exports.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import faiss
 import numpy as np
-from sklearn.cluster import KMeans
 
 from s2l.config import PoolSettings, SelectSettings, TokenSettings
 from s2l.data.export import write_selection
@@ -28,12 +26,11 @@ from s2l.data.subset import write_subset
 from s2l.data.tokens import fitting_texts, load_tokens, save_tokens, tokenize
 from s2l.provenance import peak_memory
 from s2l.proxy.builtin import fit_tokenizer
-from s2l.selection.kmeans import kmeans
 from s2l.selection.select import select
 from s2l.trajectories import store
 from s2l.types import STATISTICS, Checkpoint, Recorded, Tokens
 
-CLUSTERS, ITERATIONS, CHECKPOINTS = 100, 20, 12
+CHECKPOINTS = 12
 
 
 def main() -> None:
@@ -69,7 +66,6 @@ def main() -> None:
         (folder / "subset").mkdir()
         timed("export the subset", lambda: write_subset(pool.rows, chosen.kept_N, folder / "subset"))
         timed("export the verdicts", lambda: write_selection(pool.rows, chosen, recorded, folder / "selection.parquet"))
-        peers = _against_peers(trajectories.losses_NT, trajectories.ids)
     overlap = float((chosen.kept_N & twin.kept_N).sum() / chosen.budget)
     result: dict[str, Any] = {
         "pool_rows": len(pool),
@@ -78,11 +74,9 @@ def main() -> None:
         "chosen": chosen.budget,
         "overlap_with_random": round(overlap, 4),
         "stages": stages,
-        f"kmeans_{ITERATIONS}_iterations": peers,
         "machine": f"{platform.system()} {platform.machine()}",
     }
     args.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(peers, indent=2))
 
 
 def _store(tokens: Tokens, folder: Path) -> None:
@@ -96,39 +90,6 @@ def _store(tokens: Tokens, folder: Path) -> None:
             rows = slice(item.rows.start, item.rows.stop)
             sums_n = (loss_N * response_N)[rows].astype(np.float32)
             store.write_item(item, folder, tokens, np.stack([sums_n] * len(STATISTICS)))
-
-
-def _against_peers(losses_NT: np.ndarray, ids: np.ndarray) -> dict[str, float]:
-    rng = np.random.default_rng(0)
-    start_KT = losses_NT[rng.choice(len(losses_NT), CLUSTERS, replace=False)]
-    single = np.ascontiguousarray(losses_NT, dtype=np.float32)
-
-    def ours() -> float:
-        found = kmeans(losses_NT, ids, CLUSTERS, 0, initial_KD=start_KT, max_iterations=ITERATIONS + 1, tolerance=0.0)
-        return found.inertia
-
-    def scikit_learn() -> float:
-        fitted = KMeans(CLUSTERS, init=start_KT, n_init=1, max_iter=ITERATIONS, tol=0, algorithm="lloyd").fit(losses_NT)
-        return float(fitted.inertia_)
-
-    def faiss_all_rows() -> float:
-        fitted = faiss.Kmeans(
-            single.shape[1], CLUSTERS, niter=ITERATIONS, max_points_per_centroid=len(single), verbose=False
-        )
-        fitted.train(single, init_centroids=start_KT.astype(np.float32))
-        return float(fitted.index.search(single, 1)[0].astype(np.float64).sum())
-
-    figures: dict[str, float] = {}
-    for name, job in {"ours": ours, "scikit_learn": scikit_learn, "faiss": faiss_all_rows}.items():
-        seconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            inertia = job()
-            seconds.append(time.perf_counter() - start)
-        figures |= {f"seconds_{name}": round(sorted(seconds)[1], 3), f"inertia_{name}": round(inertia, 1)}
-    for peer in ("scikit_learn", "faiss"):
-        figures[f"ratio_to_{peer}"] = round(figures["seconds_ours"] / figures[f"seconds_{peer}"], 2)
-    return figures
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Axis letters: N examples, T checkpoints, K clusters, B batch, L tokens, V vocabu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int, Shaped
+
+from s2l.ids import are_unique, find_ids, id_order
 
 Role = Literal["system", "user", "input", "assistant", "tool", "text"]
 STATISTICS = ("nll", "hits", "p_target", "p_max", "entropy", "el2n", "margin")
@@ -98,8 +100,7 @@ class Rows:
 
     def stand_in(self, ids: Shaped[np.ndarray, " M"]) -> tuple[Int[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
         """Where each row stands in `ids` (ascending), and whether it does; if it does not, its place means nothing."""
-        place_N = np.minimum(np.searchsorted(ids, self.ids), len(ids) - 1)
-        return place_N, ids[place_N] == self.ids
+        return find_ids(self.ids, ids)
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,29 @@ class Tokens:
     @cached_property
     def response_lengths(self) -> Int[np.ndarray, " N"]:
         """Tokens per row that count in the loss."""
-        before = np.concatenate([[0], np.cumsum(self.counted, dtype=np.int64)])
-        return np.diff(before[self.start_N])
+        lengths_N: Int[np.ndarray, " N"] = np.add.reduceat(self.counted, self.start_N[:-1], dtype=np.int64)
+        return lengths_N
+
+
+class LazySums(Mapping[str, "Float[np.ndarray, 'N T']"]):
+    """Statistic → (N, T), float32, each read when it is first asked for, and kept."""
+
+    def __init__(self, read: Callable[[str], Float[np.ndarray, "N T"]]) -> None:
+        self._read = read
+        self._there: dict[str, Float[np.ndarray, "N T"]] = {}
+
+    def __getitem__(self, name: str) -> Float[np.ndarray, "N T"]:
+        if name not in STATISTICS:
+            raise KeyError(name)
+        if name not in self._there:
+            self._there[name] = self._read(name)
+        return self._there[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(STATISTICS)
+
+    def __len__(self) -> int:
+        return len(STATISTICS)
 
 
 @dataclass(frozen=True)
@@ -175,26 +197,28 @@ class Trajectories:
 
     ids: ascending. steps: training step of each checkpoint. tokens_N: response tokens.
     sums: statistic → (N, T), float32; nll in nats. Finite and complete: no value is ever imputed.
+    folder: where they are on disk; arrays made from them that are too large for memory go there.
     """
 
     ids: Shaped[np.ndarray, " N"]
     steps: tuple[int, ...]
     tokens_N: Int[np.ndarray, " N"]
     sums: Mapping[str, Float[np.ndarray, "N T"]]
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         assert np.all(self.ids[:-1] < self.ids[1:]), "ids must be unique and ascending"
-        for name, sum_NT in self.sums.items():
+        for name, sum_NT in () if isinstance(self.sums, LazySums) else self.sums.items():
             assert sum_NT.shape == (len(self.ids), len(self.steps)), name
             assert np.isfinite(sum_NT).all(), name
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def mean(self, statistic: str) -> Float[np.ndarray, "N T"]:
-        """The statistic per response token, float64."""
-        mean_NT: Float[np.ndarray, "N T"] = self.sums[statistic].astype(np.float64) / self.tokens_N[:, None]
-        return mean_NT
+    def mean(self, statistic: str, rows: slice | Int[np.ndarray, " n"] = slice(None)) -> Float[np.ndarray, "n T"]:
+        """The statistic per response token, of these rows, float64."""
+        mean_nT: Float[np.ndarray, "n T"] = self.sums[statistic][rows].astype(np.float64) / self.tokens_N[rows, None]
+        return mean_nT
 
     @property
     def losses_NT(self) -> Float[np.ndarray, "N T"]:
@@ -255,13 +279,15 @@ class Selection:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        assert len(np.unique(self.ids)) == len(self.ids), "an id twice"
+        assert are_unique(self.ids), "an id twice"
         assert self.kept_N.sum() == self.budget, "the budget is exact"
 
     @property
     def kept_ids(self) -> Shaped[np.ndarray, " budget"]:
         """Ids of the chosen rows, ascending."""
-        return np.sort(self.ids[self.kept_N])
+        kept: Shaped[np.ndarray, " budget"] = self.ids[self.kept_N]
+        kept = kept[id_order(kept)]
+        return kept
 
     @property
     def sha256(self) -> str:

@@ -10,7 +10,7 @@ from selection_toys import make_ids, record
 
 from s2l.errors import SettingsError
 from s2l.selection.budget import parse_budget
-from s2l.selection.draw import draw, queue_up, rows_for
+from s2l.selection.draw import _numbered_by_first, draw, queue_up, rows_for
 from s2l.types import Plan
 
 
@@ -96,3 +96,11 @@ def test_ids_to_keep_that_cannot_be_are_counted_and_the_first_named():
     ) as e:
         draw(plan_of([0] * 4), recorded_of(4), 3, keep=keep)
     assert str(e.value).isprintable()
+
+
+@given(st.lists(st.sampled_from([0, 1, 5, 400]), min_size=1, max_size=12))
+def test_codes_are_numbered_in_the_order_in_which_they_first_occur(codes):
+    number_W, first_J = _numbered_by_first(np.array(codes))
+    firsts = list(dict.fromkeys(codes))
+    assert number_W.tolist() == [firsts.index(code) for code in codes]
+    assert first_J.tolist() == [codes.index(code) for code in firsts]

@@ -1,5 +1,7 @@
 """k-means: right (scikit-learn, the naive formula), exact, and the same whatever the order, chunks and threads."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,8 +12,10 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
 from s2l.errors import NumericsError, SettingsError
-from s2l.selection import kmeans as module
-from s2l.selection.kmeans import RESOLUTION, assign, kmeans, means, seed_rows, to_grid
+from s2l.selection import chunks, nearest
+from s2l.selection.grid import RESOLUTION
+from s2l.selection.kmeans import kmeans
+from s2l.trajectories import arrays
 
 GRID_ROWS = hnp.arrays(np.float64, st.tuples(st.integers(4, 40), st.integers(1, 4)), elements=st.integers(0, 6))
 
@@ -20,35 +24,6 @@ def separated(n_blobs, rows_each, seed=0):
     rng = np.random.default_rng(seed)
     blobs = rng.permutation(n_blobs)[:, None] * 5.0 + rng.normal(0, 0.3, (n_blobs, rows_each, 3)).swapaxes(0, 1)
     return blobs.reshape(-1, 3)
-
-
-def naive_squared(points_ND, centroids_KD):
-    return np.square(points_ND[:, None] - centroids_KD[None]).sum(axis=2)
-
-
-@given(GRID_ROWS, st.integers(1, 4))
-def test_assignment_equals_the_naive_formula_and_ties_go_to_the_lowest(grid_ND, n_clusters):
-    centroids_KD = grid_ND[:n_clusters] // 2 * 2
-    points = to_grid(grid_ND * RESOLUTION, make_ids(len(grid_ND)))
-    label_N, squared_N = assign(points, centroids_KD - points.origin_D)
-    naive_NK = naive_squared(grid_ND, centroids_KD)
-    assert label_N.tolist() == naive_NK.argmin(axis=1).tolist()
-    assert squared_N.tolist() == naive_NK.min(axis=1).tolist()
-
-
-def test_distances_are_exact_where_float64_alone_would_round():
-    far = np.array([[0.0, 0.0], [2895.0, 2896.0], [2895.0, 2896.0 + RESOLUTION]])
-    _, squared_N = assign(to_grid(far, make_ids(3)), np.zeros((1, 2)))
-    units = [(0, 0), (2895 * 4096, 2896 * 4096), (2895 * 4096, 2896 * 4096 + 1)]
-    assert squared_N.tolist() == [x * x + y * y for x, y in units]
-
-
-def test_one_step_equals_the_naive_means_on_the_grid():
-    losses_NT = decaying(400)
-    points = to_grid(losses_NT, make_ids(400))
-    label_N, _ = assign(points, points.grid_ND[:9])
-    naive_KD = np.stack([np.rint(points.grid_ND[label_N == k].mean(axis=0)) for k in range(9)])
-    assert np.array_equal(means(points, label_N, 9), naive_KD)
 
 
 def test_scikit_learn_gives_the_same_labels_from_the_same_centroids():
@@ -86,17 +61,73 @@ def test_inertia_of_a_small_pool_is_that_of_scikit_learn_from_the_same_kind_of_s
     assert np.mean(ours) < 1.02 * np.mean(theirs)
 
 
+@pytest.mark.parametrize("kernel", ["own", "faiss"])
 @pytest.mark.parametrize("n_clusters", [1, 7, 100])
-def test_chunks_and_threads_do_not_change_one_bit(monkeypatch, n_clusters):
+def test_kernel_chunks_threads_and_where_the_grid_lies_do_not_change_one_bit(monkeypatch, tmp_path, n_clusters, kernel):
     losses_NT = decaying(2000)
     first = kmeans(losses_NT, make_ids(2000), n_clusters, 3)
-    for products, threads in [(1, 1), (10**9, 1), (10**9, 2)]:
-        monkeypatch.setattr(module, "PRODUCTS", products)
-        with threadpool_limits(threads):
-            again = kmeans(losses_NT, make_ids(2000), n_clusters, 3)
+    for chunk, task, blas_threads, in_memory in [(7, 3, 1, 2**30), (500, 1, 2, 0), (10**5, 1, 1, 0)]:
+        monkeypatch.setattr(chunks, "CHUNK", chunk)
+        monkeypatch.setattr(chunks, "TASK", task)
+        monkeypatch.setattr(arrays, "IN_MEMORY", in_memory)
+        monkeypatch.setattr(nearest, "PRODUCT", 10 ** (2 + blas_threads))
+        with threadpool_limits(blas_threads):
+            again = kmeans(losses_NT, make_ids(2000), n_clusters, 3, kernel=kernel, folder=tmp_path)
         assert again.label_N.tobytes() == first.label_N.tobytes()
         assert again.distance_N.tobytes() == first.distance_N.tobytes()
+        assert again.centroids_KD.tobytes() == first.centroids_KD.tobytes()
         assert again.inertia == first.inertia
+    assert not list(tmp_path.iterdir())
+
+
+def naive_lloyd(grid_ND, centroids_KD, iterations):
+    for _ in range(iterations):
+        squared_NK = np.square(grid_ND[:, None] - centroids_KD[None]).sum(axis=2)
+        label_N = squared_NK.argmin(axis=1)
+        squared_N = squared_NK.min(axis=1)
+        for cluster in set(range(len(centroids_KD))) - set(label_N.tolist()):
+            shared_N = np.bincount(label_N, minlength=len(centroids_KD))[label_N] > 1
+            row = np.where(shared_N, squared_N, -1).argmax()
+            label_N[row], squared_N[row], centroids_KD[cluster] = cluster, 0, grid_ND[row]
+        found = label_N.copy(), squared_N.sum()
+        centroids_KD = np.stack([np.rint(grid_ND[label_N == k].mean(axis=0)) for k in range(len(centroids_KD))])
+    return found
+
+
+@settings(max_examples=200, deadline=None)
+@given(GRID_ROWS, st.integers(1, 4), st.integers(1, 4), st.sampled_from(["own", "faiss"]), st.data())
+def test_it_is_the_naive_formula_with_ties_and_emptied_clusters(grid_ND, n_clusters, iterations, kernel, data):
+    start = hnp.arrays(np.float64, (n_clusters, grid_ND.shape[1]), elements=st.integers(0, 9))
+    initial_KD = data.draw(start)
+    ours = kmeans(
+        grid_ND * RESOLUTION,
+        make_ids(len(grid_ND)),
+        n_clusters,
+        0,
+        initial_KD=initial_KD * RESOLUTION,
+        max_iterations=iterations,
+        tolerance=0.0,
+        kernel=kernel,
+    )
+    origin_D = np.minimum(grid_ND.min(axis=0), initial_KD.min(axis=0))  # a centre half-way is rounded to even from it
+    label_N, inertia = naive_lloyd(grid_ND - origin_D, initial_KD - origin_D, ours.iterations)
+    pairs = set(zip(ours.label_N.tolist(), label_N.tolist(), strict=True))
+    assert len(pairs) == n_clusters == len(set(label_N.tolist()))
+    assert ours.inertia == inertia * RESOLUTION**2
+
+
+def test_rows_on_disk_are_clustered_as_in_memory(tmp_path):
+    losses_NT = decaying(1000).astype(np.float32)
+    losses_NT.tofile(tmp_path / "losses")
+    on_disk = np.memmap(tmp_path / "losses", np.float32, mode="r", shape=losses_NT.shape)
+    ours, again = (kmeans(features, make_ids(1000), 9, 0) for features in (losses_NT, on_disk))
+    assert again.label_N.tobytes() == ours.label_N.tobytes()
+
+
+def test_a_kernel_that_is_not_installed_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(SettingsError, match=r"^kernel=faiss needs faiss-cpu: pip install"):
+        kmeans(decaying(5), make_ids(5), 2, 0, kernel="faiss")
 
 
 def test_clusters_are_numbered_by_size_and_smallest_id():
@@ -152,28 +183,3 @@ def test_the_rule_that_stopped_it_is_recorded():
     assert kmeans(losses_NT, ids, 30, 0, max_iterations=2).stopped == "iterations"
     assert kmeans(losses_NT, ids, 30, 0, tolerance=0.01).stopped == "inertia"
     assert kmeans(losses_NT, ids, 2, 0, tolerance=0.0).stopped == "assignments"
-
-
-def test_seeds_are_sampled_by_squared_distance():
-    points = to_grid(np.array([[0.0], [1.0], [3.0]]), make_ids(3))
-    draws = [tuple(seed_rows(points, make_ids(3), 2, seed).tolist()) for seed in range(6000)]
-    for first, odds in {0: (0, 1, 9), 1: (1, 0, 4), 2: (9, 4, 0)}.items():
-        seconds = [second for start, second in draws if start == first]
-        assert len(seconds) == pytest.approx(2000, abs=150)
-        for second, odd in enumerate(odds):
-            assert seconds.count(second) / len(seconds) == pytest.approx(odd / sum(odds), abs=0.035)
-
-
-@settings(max_examples=30)
-@given(GRID_ROWS, st.integers(0, 5))
-def test_seeds_are_distinct_and_as_many_as_distinct_rows(grid_ND, seed):
-    ids = make_ids(len(grid_ND))
-    rows = seed_rows(to_grid(grid_ND, ids), ids, len(grid_ND), seed)
-    assert len(rows) == len(np.unique(grid_ND, axis=0)) == len(np.unique(grid_ND[rows], axis=0))
-
-
-def test_a_little_noise_keeps_the_seeds():
-    losses_NT, ids = decaying(5000), make_ids(5000)
-    noisy_NT = losses_NT + np.random.default_rng(1).normal(0, 1e-3, losses_NT.shape)
-    rows, again = (set(seed_rows(to_grid(x, ids), ids, 50, 0).tolist()) for x in (losses_NT, noisy_NT))
-    assert len(rows & again) >= 45

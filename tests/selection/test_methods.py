@@ -84,6 +84,12 @@ def test_the_clusters_have_a_seed_of_their_own_if_wanted():
     assert one.group_N.tolist() != plan(losses_NT, seed=1, clusters=20).group_N.tolist()
 
 
+def test_the_kernel_changes_nothing_but_the_time():
+    own, faiss = (plan(decaying(500), clusters=20, kernel=kernel) for kernel in ("own", "faiss"))
+    assert faiss.group_N.tolist() == own.group_N.tolist()
+    assert faiss.facts == own.facts
+
+
 def test_s2l_and_random_draw_by_different_numbers():
     ours, random = (plan(decaying(2000), method=method).score_N for method in ("s2l", "random"))
     assert abs(np.corrcoef(ours, random)[0, 1]) < 0.1

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from selection_toys import decaying, record
 
 from s2l.errors import SettingsError
-from s2l.selection.representation import represent, total_variation
+from s2l.selection.representation import Represented, represent, total_variation
 
 LOSSES = np.array([[4.0, 2.0, 1.0], [1.5, 1.5, 1.5], [0.0, 1.0, 0.0]])
 
@@ -34,3 +35,12 @@ def test_differences_are_from_checkpoint_to_checkpoint():
 def test_total_variation_counts_every_move():
     assert total_variation(LOSSES).tolist() == [3, 0, 2]
     assert total_variation(LOSSES[:, :1]).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("representation", ["raw", "log", "z-normalised", "differences"])
+def test_features_made_a_slice_at_a_time_are_the_same(representation):
+    trajectories = record(decaying(9)).trajectories
+    whole_ND = represent(trajectories.losses_NT, representation)
+    features = Represented(trajectories, representation)
+    assert features.shape == whole_ND.shape
+    assert np.concatenate([features[start : start + 4] for start in range(0, 9, 4)]).tolist() == whole_ND.tolist()

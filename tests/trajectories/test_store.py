@@ -1,5 +1,7 @@
 """Sums on disk: what is done, what is refused, and that it all comes back."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2l.errors import RunFolderError
-from s2l.trajectories import store
+from s2l.trajectories import arrays, store
 from s2l.types import STATISTICS, Checkpoint, Tokens
 from toy_models import toy_tokens
 
@@ -147,3 +149,37 @@ def test_a_parquet_of_another_kind_is_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "nll": [1.0]}), item.path(tmp_path))
     with pytest.raises(RunFolderError, match="damaged"):
         store.is_done(item, tmp_path, TOKENS.ids)
+
+
+def test_a_statistic_is_read_when_it_is_asked_for_and_kept(tmp_path: Path) -> None:
+    write(tmp_path, FIRST)
+    sums = store.load(tmp_path, [4]).sums
+    kept = sums["nll"]
+    store.work_items(len(TOKENS), FIRST)[0].path(tmp_path).unlink()
+    assert sums["nll"] is kept
+    assert list(sums) == list(STATISTICS)
+    with pytest.raises(RunFolderError, match=r"shard-00000\.parquet: damaged"):
+        sums["entropy"]
+    with pytest.raises(KeyError):
+        sums["entropies"]
+
+
+def test_sums_larger_than_memory_should_hold_lie_on_disk_and_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, FIRST, SECOND)
+    there = {path.name for path in tmp_path.iterdir()}
+    in_memory = store.load(tmp_path, [4, 9]).sums["nll"]
+    monkeypatch.setattr(arrays, "IN_MEMORY", 0)
+    on_disk = store.load(tmp_path, [4, 9]).sums["nll"]
+    assert isinstance(on_disk, np.memmap)
+    assert np.array_equal(on_disk, in_memory)
+    assert {path.name for path in tmp_path.iterdir()} == there
+
+
+def test_a_disk_without_room_for_them_is_an_error_and_not_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    monkeypatch.setattr(arrays, "IN_MEMORY", 0)
+    with full_disk(1000), pytest.raises(OSError, match="File too large"):
+        arrays.empty((1000, 12), np.float32, tmp_path)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from s2l.errors import SettingsError, shown
+from s2l.ids import find_ids
 from s2l.selection.allocate import allocate
 from s2l.selection.budget import Budget, resolve
 from s2l.types import Plan, Recorded
@@ -87,10 +88,13 @@ def queue_up(
 
 
 def among(ids: Shaped[np.ndarray, " N"], keep: frozenset[bytes]) -> Bool[np.ndarray, " N"]:
-    """Which of the ids are to be kept on request; SettingsError where one to keep is not among them."""
-    requested_N = np.array([id_ in keep for id_ in ids.tolist()], dtype=bool)
-    if requested_N.sum() < len(keep):
-        missing = sorted(keep - set(ids.tolist()))
+    """Which of the ids (ascending) are to be kept on request; SettingsError where one to keep is not among them."""
+    wanted = np.array(sorted(keep), dtype=np.bytes_)
+    at, there = find_ids(wanted, ids)
+    requested_N = np.zeros(len(ids), dtype=bool)
+    requested_N[at[there]] = True
+    if not there.all():
+        missing = wanted[~there].tolist()
         raise SettingsError(
             f"{len(missing)} of {len(keep)} ids to keep are not in the pool or were excluded, "
             f"the first: {shown(missing[0].decode(errors='replace'))}"
@@ -132,5 +136,12 @@ def check_tokens(budget: Budget, lengths_N: Int[np.ndarray, " N"]) -> None:
 
 def _numbered_by_first(codes_W: Int[np.ndarray, " W"]) -> tuple[Int[np.ndarray, " W"], Int[np.ndarray, " J"]]:
     """The codes numbered from 0 in the order in which they first occur, and where that is."""
-    _, first_J, index_W = np.unique(codes_W, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first_J))[index_W], np.sort(first_J)
+    if codes_W.max(initial=0) > 4 * len(codes_W):
+        codes_W = np.unique(codes_W, return_inverse=True)[1]
+    first_C = np.full(codes_W.max(initial=-1) + 1, -1)
+    first_C[codes_W[::-1]] = np.arange(len(codes_W))[::-1]
+    there = np.flatnonzero(first_C >= 0)
+    order_J = there[np.argsort(first_C[there])]
+    number_C = np.empty_like(first_C)
+    number_C[order_J] = np.arange(len(order_J))
+    return number_C[codes_W], first_C[order_J]

@@ -7,16 +7,22 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Float, Shaped, UInt64
 
+CHUNK = 65_536
+"""Ids that are Python objects at a time."""
+
 
 def keys(seed: int, purpose: str, ids: Shaped[np.ndarray, " N"]) -> UInt64[np.ndarray, " N"]:
     """64 uniform bits per id: blake2b(seed, purpose, id). Another purpose gives independent bits."""
     prefix = blake2b(f"{seed}\0{purpose}\0".encode(), digest_size=8)
-    out = bytearray()
-    for id_ in ids.tolist():
-        h = prefix.copy()
-        h.update(id_)
-        out += h.digest()
-    return np.frombuffer(bytes(out), dtype="<u8").astype(np.uint64)
+    keys_N = np.empty(len(ids), dtype=np.uint64)
+    for start in range(0, len(ids), CHUNK):
+        out = bytearray()
+        for id_ in ids[start : start + CHUNK].tolist():
+            h = prefix.copy()
+            h.update(id_)
+            out += h.digest()
+        keys_N[start : start + CHUNK] = np.frombuffer(out, dtype="<u8")
+    return keys_N
 
 
 def rounds(keys_N: UInt64[np.ndarray, " N"], round_: int) -> UInt64[np.ndarray, " N"]:

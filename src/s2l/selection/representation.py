@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from s2l.errors import SettingsError
-from s2l.selection.kmeans import RESOLUTION
+from s2l.selection.grid import RESOLUTION
+from s2l.types import Trajectories
 
 Representation = Literal["raw", "log", "z-normalised", "differences"]
+
+
+@dataclass(frozen=True)
+class Represented:
+    """Features of every row for clustering, made from the recorded sums when they are asked for."""
+
+    trajectories: Trajectories
+    representation: Representation
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        return len(self.trajectories), self[:0].shape[1]
+
+    def __getitem__(self, rows: slice) -> Float[np.ndarray, "n D"]:
+        return represent(self.trajectories.mean("nll", rows), self.representation)
 
 
 def represent(losses_NT: Float[np.ndarray, "N T"], representation: Representation) -> Float[np.ndarray, "N D"]:

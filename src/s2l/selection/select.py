@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from s2l import config
 from s2l.config import SelectSettings
@@ -87,21 +87,23 @@ def select(
         ways.append(Planned(method, options, plan, queues))
     turned_away = {**rows.excluded, **(excluded or {})}
     common = {"seed": seed, "balance": settings.balance, "kept_on_request": len(keep_ids)}
-    return [_selection(rows, recorded, way, budget, turned_away, common) for budget in budgets for way in ways]
+    places = rows.stand_in(recorded.trajectories.ids)
+    return [_selection(rows, recorded, places, way, budget, turned_away, common) for budget in budgets for way in ways]
 
 
 def _selection(
     rows: Rows,
     recorded: Recorded,
+    places: tuple[Int[np.ndarray, " P"], Bool[np.ndarray, " P"]],
     way: Planned,
     budget: Budget,
     excluded: Mapping[bytes, str],
     common: Mapping[str, Any],
 ) -> Selection:
-    """The verdict on every row, from id order to file order."""
+    """The verdict on every row, from id order to file order (`places`: where each row stands, and whether it does)."""
     size = rows_for(budget, way.queues, recorded, read=len(rows))
     kept_N, taken_J = way.queues.take(size), way.queues.share(size)
-    at_P, recorded_P = rows.stand_in(recorded.trajectories.ids)
+    at_P, recorded_P = places
     assert recorded_P.sum() == len(recorded), "recorded rows are rows of the pool"
     at_P = at_P[recorded_P]
     groups = [_group(way, recorded, common["balance"] == "source", j, int(taken)) for j, taken in enumerate(taken_J)]

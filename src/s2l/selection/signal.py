@@ -58,12 +58,11 @@ class Signal:
 
 def signal(trajectories: Trajectories, n_clusters: int, seed: int, progress: Progress = SILENT) -> Signal:
     """Fall of the loss over all rows; clusters of a keyed sample of at most 20,000 rows."""
-    loss_first, loss_last = trajectories.sums["nll"][:, [0, -1]].sum(axis=0, dtype=np.float64) / max(
-        1, trajectories.tokens_N.sum()
-    )
+    ends_N2 = trajectories.sums["nll"][:, [0, -1]]
+    loss_first, loss_last = ends_N2.sum(axis=0, dtype=np.float64) / max(1, trajectories.tokens_N.sum())
     keys_N = keyed.keys(seed, "signal", trajectories.ids)
     sample = np.sort(np.argsort(keys_N)[:SAMPLE])
-    ids, keys_N, losses_NT = trajectories.ids[sample], keys_N[sample], trajectories.losses_NT[sample]
+    ids, keys_N, losses_NT = trajectories.ids[sample], keys_N[sample], trajectories.mean("nll", sample)
     n_clusters = max(2, min(n_clusters, len(sample) // ROWS_PER_CLUSTER))
     checkpoints = losses_NT.shape[1]
     with progress.stage("signal", None, "rounds"):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +18,10 @@ from jaxtyping import Float, Shaped
 
 from s2l.errors import RunFolderError
 from s2l.files import written_whole
-from s2l.types import ID_LENGTH, STATISTICS, Checkpoint, Tokens, Trajectories
+from s2l.ids import ids_of
+from s2l.threads import on_all_cores
+from s2l.trajectories.arrays import empty
+from s2l.types import ID_LENGTH, STATISTICS, Checkpoint, LazySums, Tokens, Trajectories
 
 SHARD_ROWS = 16_384
 CHECKPOINT_KEY = b"s2l.checkpoint_sha256"
@@ -30,6 +35,14 @@ class WorkItem:
     checkpoint: Checkpoint
     shard: int
     rows: range
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.checkpoint.step}, shard {self.shard}"
+
+    @property
+    def group(self) -> str:
+        """Items of one checkpoint follow one another cheaply: it is loaded once."""
+        return self.checkpoint.sha256
 
     def path(self, folder: Path) -> Path:
         """Where the item's sums belong."""
@@ -71,30 +84,58 @@ def is_done(item: WorkItem, folder: Path, ids: Shaped[np.ndarray, " N"]) -> bool
 
 
 def load(folder: Path, steps: Sequence[int]) -> Trajectories:
-    """All recorded sums of these checkpoints, rows in id order; a missing or damaged shard is a RunFolderError.
+    """The recorded sums of these checkpoints, rows in id order; a missing or damaged shard is a RunFolderError.
 
+    A statistic is read, and its damage noticed, when it is first asked for; it takes 4 N T bytes, on disk beyond 1 GiB.
     A shard that is missing from every checkpoint does not show here: compare the ids with those that should be there.
     """
-    tables: list[pa.Table] = []
-    for step in steps:
-        paths = sorted(step_folder(folder, step).glob("shard-*.parquet"))
+    shards = [sorted(step_folder(folder, step).glob("shard-*.parquet")) for step in steps]
+    for step, paths in zip(steps, shards, strict=True):
         if not paths:
             raise RunFolderError(f"{step_folder(folder, step)}: no recorded losses; run the same command again")
-        tables.append(pa.concat_tables(_read(path) for path in paths))
-        if not tables[-1]["id"].equals(tables[0]["id"]):
+    parts = list(on_all_cores(partial(_read, columns=["id", "tokens"]), shards[0]))
+    ids = np.concatenate([_ids(part) for part in parts])
+    stops = np.cumsum([len(part) for part in parts]).tolist()
+    rows = [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+    for step, paths in zip(steps, shards, strict=True):
+        same = on_all_cores(
+            lambda at: np.array_equal(_ids(_read(at[0], ["id"])), ids[at[1]]), zip(paths, rows, strict=False)
+        )
+        if len(paths) != len(shards[0]) or not all(same):
             raise RunFolderError(
                 f"{step_folder(folder, step)}: other rows than at step {steps[0]}: a shard is missing; "
                 "run the same command again"
             )
-    sums = {name: np.stack([table[name].to_numpy() for table in tables], axis=1) for name in STATISTICS}
-    lengths_N = tables[0]["tokens"].to_numpy().astype(np.int64)
-    return Trajectories(ids=_ids(tables[0]), steps=tuple(steps), tokens_N=lengths_N, sums=sums)
+    return Trajectories(
+        ids=ids,
+        steps=tuple(steps),
+        tokens_N=np.concatenate([part["tokens"].to_numpy() for part in parts]).astype(np.int64),
+        sums=LazySums(partial(_sums, folder, list(zip(rows, *shards, strict=True)), (len(ids), len(steps)))),
+        folder=folder,
+    )
 
 
-def _read(path: Path) -> pa.Table:
+def _sums(
+    folder: Path, shards: Sequence[tuple[Any, ...]], shape: tuple[int, int], statistic: str
+) -> Float[np.ndarray, "N T"]:
+    """One statistic from (rows, path at each checkpoint) of every shard."""
+    sum_NT = empty(shape, np.float32, folder)
+
+    def fill(shard: tuple[Any, ...]) -> None:
+        rows, *paths = shard
+        sum_NT[rows] = np.stack([_read(path, [statistic])[statistic].to_numpy() for path in paths], axis=1)
+        assert np.isfinite(sum_NT[rows]).all(), statistic
+
+    list(on_all_cores(fill, shards))
+    return sum_NT
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The columns, all if not given."""
     try:
-        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
-        if not table.schema.equals(SCHEMA) or CHECKPOINT_KEY not in table.schema.metadata:
+        file = pq.ParquetFile(path, page_checksum_verification=True, memory_map=False)
+        table = file.read(columns, use_threads=False)
+        if not file.schema_arrow.equals(SCHEMA) or CHECKPOINT_KEY not in table.schema.metadata:
             raise ValueError("another schema")
         return table
     except Exception:  # Arrow has many ways to fail on a damaged file
@@ -102,4 +143,4 @@ def _read(path: Path) -> pa.Table:
 
 
 def _ids(table: pa.Table) -> Shaped[np.ndarray, " n"]:
-    return np.array(table["id"].to_pylist(), dtype=f"S{ID_LENGTH}")
+    return ids_of(table["id"], ID_LENGTH)

@@ -15,8 +15,10 @@ from pydantic import Field
 from s2l import config
 from s2l.progress import Progress
 from s2l.selection import keyed
+from s2l.selection.chunks import over_chunks
 from s2l.selection.kmeans import Clustering, kmeans
-from s2l.selection.representation import Representation, represent, total_variation
+from s2l.selection.nearest import Kernel
+from s2l.selection.representation import Representation, Represented, total_variation
 from s2l.types import Plan, Recorded, Trajectories
 
 CLUSTERS = 100
@@ -37,6 +39,7 @@ class Settings(config.Settings):
     cluster_seed: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Seed of k-means alone; the run's seed if not given."
     )
+    kernel: Kernel = Field("own", description="Whose search finds the nearest centroids; the subset is the same.")
 
 
 def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:
@@ -46,12 +49,14 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     """
     trajectories = recorded.trajectories
     clustering = kmeans(
-        represent(trajectories.losses_NT, settings.representation),
+        Represented(trajectories, settings.representation),
         trajectories.ids,
         settings.clusters or CLUSTERS,
         seed if settings.cluster_seed is None else settings.cluster_seed,
         at_most=settings.clusters is None,
         max_iterations=settings.iterations,
+        kernel=settings.kernel,
+        folder=trajectories.folder,
         progress=progress,
     )
     n_clusters = len(clustering.sizes_K)
@@ -73,7 +78,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
 def _scores(within: str, trajectories: Trajectories, clustering: Clustering, seed: int) -> Float[np.ndarray, " N"]:
     match within:
         case "stable":
-            return total_variation(trajectories.losses_NT)
+            parts = over_chunks(lambda rows: total_variation(trajectories.mean("nll", rows)), len(trajectories))
+            return np.concatenate(list(parts))
         case "central":
             return clustering.distance_N
         case _:
