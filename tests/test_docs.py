@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "s2l"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OTHERS = {"--index-url"}
+OTHERS = {"--index-url", "--nproc-per-node"}
 PLUGIN = """
 def pytest_sessionstart(session):
     from s2l.selection import methods
@@ -94,6 +94,8 @@ def test_every_command_is_one_that_the_command_line_takes():
 def test_every_flag_exists():
     group = typer.main.get_command(app)
     known = {option for verb in [group, *group.commands.values()] for p in verb.params for option in p.opts} | OTHERS
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        known |= set(re.findall(r'add_argument\("(--[\w-]+)"', text_of(script)))
     for page in PAGES:
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text_of(page)):
             assert flag in known, f"{page.name}: {flag}"

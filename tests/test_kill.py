@@ -11,7 +11,7 @@ from toy_runs import FLAGS, Driver, files_of, manifest
 TRAINER = "s2l.proxy.train:ProxyTrainer"
 MOMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "inside the write of run.json": ({"strike": "s2l.files:_flush"}, "run.json.part"),
-    "while tokenizing": ({"strike": "s2l.data.tokens:_cut", "at": 70}, "tokenizer"),
+    "while tokenizing": ({"strike": "s2l.data.tokens:_cut"}, "tokenizer"),
     "inside the write of the tokens": ({"strike": "s2l.data.tokens:pa.ipc.new_file"}, "tokens.arrow.part"),
     "between the tokens and the rows": ({"strike": "s2l.pipeline:save_rows"}, "tokens.arrow"),
     "between two checkpoints": ({"strike": f"{TRAINER}.training_step", "at": 6}, "proxy/step-00000004"),
@@ -42,8 +42,8 @@ MOMENTS: dict[str, tuple[dict[str, Any], str]] = {
         "trajectories/step-00000008/shard-00000.parquet",
     ),
     "again, before the folder is held": ({"strike": "s2l.run_folder:_lock"}, "trajectories/step-00000008"),
-    "in the signal's k-means": ({"strike": "s2l.selection.kmeans:means"}, "trajectories/step-00000015"),
-    "in k-means": ({"strike": "s2l.selection.methods.s2l:represent"}, "signal.json"),
+    "in the signal's k-means": ({"strike": "s2l.selection.kmeans:searcher"}, "trajectories/step-00000015"),
+    "in k-means": ({"strike": "s2l.selection.methods.s2l:Represented"}, "signal.json"),
     "in export, in the midst of the rows": (
         {"strike": "s2l.data.json_records:Record", "at": 310},
         "subsets/s2l-11pct.part/pool.jsonl",

@@ -23,7 +23,7 @@ from s2l.flags import FLAGS, explained, field_of, pairs, validated, with_flags
 
 DRAW_FLAGS = tuple(flag for flag, path in FLAGS.items() if path.startswith("select.") or path == "seed")
 DEMO_FOLDER = Path("demo-run")
-DEMO_BUDGET = "11%"
+PAPERS_BUDGET = "11%"
 STOPPED = 130
 
 app = typer.Typer(
@@ -59,6 +59,8 @@ def main() -> None:
 
 
 def _say(line: str) -> None:
+    if os.environ.get("RANK", "0") != "0":  # of a launcher's processes the first one speaks for all
+        return
     stderr.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -140,6 +142,39 @@ def run(pool: Pool, out: Out = None, as_json: AsJson = False, *, given: Mapping[
 
 
 @app.command(rich_help_panel="Main job")
+@_with_flags_of(tuple(FLAGS))
+def plan(
+    pool: Pool,
+    target_params: Annotated[
+        str | None,
+        typer.Option("--target-params", metavar="TEXT", help="Parameters of the target: 7B, or several: 410M,7B."),
+    ] = None,
+    as_json: AsJson = False,
+    *,
+    given: Mapping[str, Any],
+) -> None:
+    """What `run` would take, measured on a sample in a minute or so: time, disk, memory, and what selecting saves."""
+    from s2l.forecast.target import PAPERS, parse_parameters
+
+    targets = tuple(map(parse_parameters, target_params.split(","))) if target_params else PAPERS
+    values = with_flags(_recipe(pool[0]) if _is_recipe(pool) else {"pool": {"paths": pool}}, given)
+    values.pop("out", None)
+    if isinstance(values.setdefault("select", {}), dict):
+        values["select"].setdefault("budgets", [PAPERS_BUDGET])
+    settings = validated(values)
+    with _screen() as screen:
+        from s2l.forecast.forecast import forecast
+
+        found = forecast(settings, targets, screen)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+        return
+    from s2l.report.forecast import print_forecast
+
+    print_forecast(found, stdout)
+
+
+@app.command(rich_help_panel="Main job")
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of the demo's pool and run.")] = DEMO_FOLDER,
     as_json: AsJson = False,
@@ -153,7 +188,7 @@ def demo(
         with written_whole(pool) as part:
             write_demo_pool(part)
     proxy = {"model": "builtin", "epochs": 6}
-    select = {"budgets": [DEMO_BUDGET], "with_random": True}
+    select = {"budgets": [PAPERS_BUDGET], "with_random": True}
     settings = validated({"pool": {"paths": [str(pool)]}, "proxy": proxy, "select": select})
     _run(settings, out / "run", as_json)
 
@@ -226,6 +261,8 @@ def _run(settings: Any, out: Path, as_json: bool) -> None:
         from s2l.pipeline import run as run_pipeline
 
         manifest = run_pipeline(settings, out, screen)
+    if not manifest:
+        return
     if as_json:
         typer.echo(json.dumps(manifest, indent=2))
         return

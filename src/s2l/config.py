@@ -66,7 +66,12 @@ class ProxySettings(Settings):
     vocabulary: Annotated[int, Field(ge=300, le=65536)] = Field(4096, description="BPE of the built-in proxy.")
     device: str = Field("auto", description="auto, cpu, cuda, mps; choose a GPU by CUDA_VISIBLE_DEVICES.")
     threads: Annotated[int, Field(ge=1)] | None = Field(None, description="CPU threads; all if not given.")
-    batch_tokens: Annotated[int, Field(ge=16)] = Field(2048, description="Tokens in one forward pass.")
+    processes: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Processes that record; one for each GPU, and 1 on a CPU, if not given."
+    )
+    batch_tokens: Annotated[int, Field(ge=16)] | None = Field(
+        None, description="Tokens in one forward pass; 2048 on a CPU, 16384 on a GPU, if not given."
+    )
 
 
 class SelectSettings(Settings):

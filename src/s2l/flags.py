@@ -39,6 +39,7 @@ FLAGS: Mapping[str, str] = {
     "vocabulary": "proxy.vocabulary",
     "device": "proxy.device",
     "threads": "proxy.threads",
+    "processes": "proxy.processes",
     "batch-tokens": "proxy.batch_tokens",
     "budget": "select.budgets",
     "method": "select.method",

@@ -15,10 +15,11 @@ from s2l.config import RunSettings
 from s2l.data.containers import container_of, iter_batches, iter_records
 from s2l.data.hub import whereabouts
 from s2l.data.pool import digest_of_files
-from s2l.errors import DataError, printable
+from s2l.errors import DataError, SettingsError, printable
 from s2l.flags import FLAGS, validated, with_flags
 from s2l.pipeline import read_from, run
 from s2l.progress import SILENT, Progress
+from s2l.proxy.ranks import launched
 
 RUNS = Path("s2l-runs")
 IN_MEMORY = "memory"
@@ -41,6 +42,8 @@ def select(
     proxy="builtin" or set={"clusters": 200}; they override `recipe`, settings by group as in a YAML recipe.
     Raises the errors of `s2l.errors`, each one line.
     """
+    if launched():
+        raise SettingsError("select() is for one process; to train on several: torchrun … -m s2l run …")
     in_memory = pool if isinstance(pool, datasets.Dataset) else None
     settings = _settings(pool, budget, flags, recipe or {})
     folder = Path(out) if out is not None else RUNS / _name(settings, in_memory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,16 @@ from jaxtyping import Int
 from s2l import manifest
 from s2l.config import BUILTIN, PoolSettings, RunSettings, SelectSettings
 from s2l.data.pool import digest_of_files, pool_from_dataset, read_pool
-from s2l.data.rows_file import load_rows, save_rows
+from s2l.data.rows_file import load_rows, place_of, save_rows
 from s2l.data.tokens import fitting_texts, load_tokens, save_tokens, tokenize
 from s2l.errors import DataError, RunFolderError, printable
 from s2l.files import read_record, write_json
 from s2l.flags import validated
+from s2l.ids import id_order
 from s2l.progress import SILENT, Progress
 from s2l.proxy.load import load_tokenizer
-from s2l.proxy.stage import PLAN, device_for, enough_memory, proxy_tokenizer, train_proxy
+from s2l.proxy.ranks import ALONE, Ranks, joined
+from s2l.proxy.stage import PLAN, device_for, enough_memory, follow, proxy_tokenizer, train_proxy
 from s2l.run_folder import RunFolder, hold
 from s2l.scoring.record import record
 from s2l.selection.keep import read_keep
@@ -44,21 +47,26 @@ def run(
     """The whole job into the folder `out`; returns the manifest. After a stop it goes on, to the identical result.
 
     dataset: the pool itself where it lives in memory; `settings.pool` then says only how to read its rows.
+    Started by a launcher as several processes, the first does the job, and the others help to train and return {}.
     """
     settings = settings.model_copy(update={"select": settled(settings.select)})
     device_for(settings.proxy.device)
-    with hold(out) as folder:
-        pool = read(settings, folder, progress, dataset)
-        if not folder.manifest.is_file():
-            tokens = to_tokens(pool, settings, folder, progress)
-            rows, lengths_N = load_rows(folder.rows)
-            trajectories = to_trajectories(tokens, rows, settings, folder, progress)
-            recorded, strength = to_recorded(trajectories, rows, lengths_N, settings.seed, folder, progress)
-            selections = choose(rows, recorded, settings.select, settings.seed, folder, progress)
-            subsets = export(selections, rows, recorded, strength, settings, folder, progress, dataset)
-            write_json(folder.manifest, manifest.of_run(settings, folder, rows, tokens, strength, subsets))
-        finished: dict[str, Any] = read_record(folder.manifest)
-        return finished
+    with joined() as ranks:
+        if not ranks.leads:
+            help_to_train(settings, RunFolder(out), ranks)
+            return {}
+        with hold(out) as folder:
+            pool = read(settings, folder, progress, dataset)
+            if not folder.manifest.is_file():
+                tokens = to_tokens(pool, settings, folder, progress)
+                rows, lengths_N = load_rows(folder.rows)
+                trajectories = to_trajectories(tokens, settings, folder, progress, ranks)
+                recorded, strength = to_recorded(trajectories, rows, lengths_N, settings.seed, folder, progress)
+                selections = choose(rows, recorded, settings.select, settings.seed, folder, progress)
+                subsets = export(selections, rows, recorded, strength, settings, folder, progress, dataset)
+                write_json(folder.manifest, manifest.of_run(settings, folder, rows, tokens, strength, subsets))
+            finished: dict[str, Any] = read_record(folder.manifest)
+            return finished
 
 
 def draw(
@@ -94,7 +102,8 @@ def read(settings: RunSettings, folder: RunFolder, progress: Progress, dataset: 
     """The pool; the folder is claimed for it, or refused if it was made from another."""
     start = monotonic()
     pool = read_from(settings.pool, dataset, progress)
-    folder.claim(settings.model_dump(mode="json"), pool, read_keep(settings.select.keep))
+    claimed = settings.model_dump(mode="json", exclude={"proxy": {"processes"}})  # of no consequence
+    folder.claim(claimed, pool, read_keep(settings.select.keep))
     folder.spent("read", monotonic() - start)
     for notice in pool.notices:
         progress.note(notice)
@@ -117,13 +126,10 @@ def to_tokens(pool: Pool, settings: RunSettings, folder: RunFolder, progress: Pr
 
 
 def to_trajectories(
-    tokens: Tokens, rows: Rows, settings: RunSettings, folder: RunFolder, progress: Progress
+    tokens: Tokens, settings: RunSettings, folder: RunFolder, progress: Progress, ranks: Ranks = ALONE
 ) -> Trajectories:
     """Train the proxy on every row, then record every row's losses at every checkpoint."""
-
-    def place(row: int) -> str:
-        return rows.place(int(np.flatnonzero(rows.ids == tokens.ids[row])[0]))
-
+    place = partial(place_of, folder.rows)
     with folder.timed("train the proxy"), enough_memory(settings.proxy.batch_tokens):
         plan, checkpoints = train_proxy(
             tokens,
@@ -134,9 +140,24 @@ def to_trajectories(
             seed=settings.seed,
             progress=progress,
             place=place,
+            ranks=ranks,
         )
     with folder.timed("record trajectories"), enough_memory(settings.proxy.batch_tokens):
-        return record(tokens, checkpoints, plan, folder.trajectories, progress, place)
+        processes = settings.proxy.processes
+        return record(
+            tokens, checkpoints, plan, folder.trajectories, progress, place, stored=folder.tokens, processes=processes
+        )
+
+
+def help_to_train(settings: RunSettings, folder: RunFolder, ranks: Ranks) -> None:
+    """Take a share of every batch that the first process trains on, as long as it trains."""
+    follow(
+        ranks,
+        lambda: (load_tokens(folder.tokens), load_tokenizer(folder.tokenizer)),
+        settings.proxy,
+        max_length=settings.tokens.max_length,
+        seed=settings.seed,
+    )
 
 
 def to_recorded(
@@ -148,8 +169,9 @@ def to_recorded(
     progress: Progress,
 ) -> tuple[Recorded, Signal]:
     """What a method may look at, and whether there is anything in it to see."""
-    order = np.argsort(rows.ids)
-    scorable = order[[id_ not in rows.excluded for id_ in rows.ids[order].tolist()]]
+    order = id_order(rows.ids)
+    _, excluded_N = rows.stand_in(np.array(sorted(rows.excluded), dtype=rows.ids.dtype))
+    scorable = order[~excluded_N[order]]
     if not np.array_equal(rows.ids[scorable], trajectories.ids):
         raise RunFolderError(f"{folder.path}: not every row is recorded yet; run the same command again")
     recorded = Recorded(trajectories, rows.source_N[scorable], rows.sources, lengths_N)

@@ -1,5 +1,6 @@
 """The plan of a training: when to save, and which rows make up every global batch."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -85,5 +86,12 @@ def test_fewer_steps_than_checkpoints_give_as_many_as_steps():
 
 
 def test_a_plan_survives_json():
-    plan = plan_of(100)
-    assert Plan.from_json(plan.as_json()) == plan
+    for plan in (plan_of(100), plan_of(100).halved_at(7).halved_at(7).halved_at(9)):
+        assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan
+
+
+def test_a_halving_holds_from_its_step_on_whenever_it_was_found():
+    plan = replace(plan_of(100), batch_tokens=100).halved_at(7).halved_at(7)
+    assert [plan.batch_tokens_at(step) for step in (0, 6, 7, 8)] == [100, 100, 25, 25]
+    resumed_from_an_earlier_state = plan.halved_at(3)
+    assert [resumed_from_an_earlier_state.batch_tokens_at(step) for step in (2, 3, 6, 7)] == [100, 50, 50, 25]

@@ -71,6 +71,11 @@ def test_a_plan_is_replayed_and_a_damaged_one_refused(tmp_path: Path) -> None:
             stage(tmp_path)
 
 
+def test_the_plan_says_what_the_last_bits_depend_on(tmp_path: Path) -> None:
+    plan, _ = stage(tmp_path, BUILTIN.model_copy(update={"threads": 2, "batch_size": 16}))
+    assert (plan.threads, plan.workers, plan.ranks, plan.batch_tokens, plan.halvings) == (2, 2, 1, 2048, ())
+
+
 def test_a_local_folder_is_a_proxy(tmp_path: Path) -> None:
     toy_model("llama-tied").save_pretrained(tmp_path / "model")
     settings = BUILTIN.model_copy(update={"model": str(tmp_path / "model"), "learning_rate": 1e-3})

@@ -18,7 +18,9 @@ from s2l.errors import MachineError, NumericsError
 from s2l.progress import SILENT, Progress
 from s2l.proxy import checkpoints
 from s2l.proxy.plan import Plan, global_batches
-from s2l.proxy.train import RESUME, ProxyTrainer, train
+from s2l.proxy.ranks import ALONE
+from s2l.proxy.step import Stepper
+from s2l.proxy.train import RESUME, train
 from toy_models import loss_of_one_row, toy_model, toy_tokens
 
 TOKENS = toy_tokens(40)
@@ -59,7 +61,7 @@ class StopAfter:
 
 def trained(folder: Path, architecture: str = "builtin", progress: Progress = SILENT, **changes) -> list[str]:
     """Digests of the checkpoints."""
-    plan = replace(PLAN, **changes)
+    plan = replace(PLAN, workers=2 if architecture == "builtin" else 1, **changes)
     return [found.sha256 for found in train(toy_model(architecture), TOKENS, plan, folder, progress)]
 
 
@@ -69,7 +71,7 @@ def weights_of(model: PreTrainedModel) -> torch.Tensor:
 
 @pytest.fixture(scope="module", params=["builtin", "gpt2"])
 def unstopped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
-    """GPT-2 has dropout, so its steps also draw from the global generator."""
+    """The built-in model on two workers; GPT-2 has dropout, so its steps also draw from the global generator."""
     return request.param, trained(tmp_path_factory.mktemp("unstopped"), request.param)
 
 
@@ -180,8 +182,9 @@ def test_the_loss_of_a_step_is_the_sum_over_the_sum_of_tokens(tmp_path: Path) ->
     rows = np.array([0, 5, 17, 21, 33])
     model = toy_model()
     nll = sum(loss_of_one_row(model, TOKENS, row) * TOKENS.response_lengths[row] for row in rows)
-    trainer = ProxyTrainer(model, TOKENS, [rows], replace(PLAN, steps=1), tmp_path, lambda _tokens: None)
-    loss = trainer.training_step(model, {"rows": torch.from_numpy(rows)})
+    stepper = Stepper(model, TOKENS, replace(PLAN, steps=1), ALONE)
+    stepper.batches = [rows]
+    loss = stepper.lead(0, 100)
     assert loss.item() == pytest.approx(nll / TOKENS.response_lengths[rows].sum(), abs=1e-5)
 
 

@@ -36,3 +36,14 @@ def test_the_logits_of_one_pass_stay_within_half_a_gibibyte_but_the_longest_row_
     assert tokens_at_once(2048, 512, 4096) == 2048
     assert tokens_at_once(2**20, 512, 50_304) * 50_304 * 4 <= 2**29
     assert tokens_at_once(16, 512, 50_304) == 512
+
+
+def test_rounded_lengths_add_padding_and_change_nothing_else():
+    tokens = toy_tokens()
+    rows_B = np.array([7, 0, 12])
+    exact, rounded = (collate(tokens, rows_B, round_to) for round_to in (1, 8))
+    length = exact.input_ids_BL.shape[1]
+    assert rounded.input_ids_BL.shape[1] % 8 == 0 <= rounded.input_ids_BL.shape[1] - length < 8
+    assert rounded.input_ids_BL[:, :length].equal(exact.input_ids_BL)
+    assert not rounded.input_ids_BL[:, length:].any()
+    assert rounded.target_R.equal(exact.target_R)

@@ -1,12 +1,14 @@
 """The fused statistics against the plain formulas in float64."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import Float, Int
 
-from s2l.scoring.head import statistics
+from s2l.scoring.compiled import compiled_update
+from s2l.scoring.head import concluded, nothing, statistics, take_out, update
 from s2l.types import STATISTICS
 
 
@@ -94,3 +96,42 @@ def test_a_logit_that_is_not_a_number_shows_in_the_loss():
         logits_RV = np.zeros((1, 3), dtype=np.float32)
         logits_RV[0, place] = np.nan
         assert np.isnan(fused(logits_RV, np.array([1]))["nll"]).all()
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    vocabulary=st.integers(2, 40),
+    columns=st.integers(1, 12),
+    scale=st.sampled_from([0.01, 1.0, 30.0]),
+)
+def test_chunks_of_the_vocabulary_give_what_all_of_it_gives(
+    seed: int, vocabulary: int, columns: int, scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits_RV = (rng.standard_normal((5, vocabulary)) * scale).astype(np.float32)
+    target_R = torch.from_numpy(rng.integers(0, vocabulary, 5))
+    running_4R = nothing(target_R)
+    target_logit_R = running_4R[0]
+    for start in range(0, vocabulary, columns):
+        chunk_Rv = torch.from_numpy(logits_RV[:, start : start + columns].copy())
+        target_logit_R = take_out(chunk_Rv, target_R - start, target_logit_R)
+        running_4R = update(running_4R, chunk_Rv)
+    expected = plainly(logits_RV, target_R.numpy())
+    for name, value_R in zip(STATISTICS, concluded(running_4R, target_logit_R).numpy(), strict=True):
+        np.testing.assert_allclose(value_R, expected[name], rtol=2e-5, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_compiled_pass_is_the_eager_one(dtype: torch.dtype) -> None:
+    compiled = compiled_update("cpu", dtype)
+    if compiled is None:
+        pytest.skip("no C++ compiler here")
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        for rows, columns in ((7, 33), (64, 500), (1, 2)):
+            running_4R = nothing(torch.zeros(rows, dtype=torch.int64))
+            exact_4R = running_4R
+            for _ in range(3):
+                logits_Rv = (10 * torch.randn(rows, columns, generator=generator)).to(dtype)
+                running_4R, exact_4R = compiled(running_4R, logits_Rv), update(exact_4R, logits_Rv)
+            assert torch.allclose(running_4R, exact_4R, rtol=1e-5, atol=1e-5)

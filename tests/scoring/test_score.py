@@ -1,5 +1,7 @@
 """Losses of rows against the model's own loss, one row at a time."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from s2l.errors import NumericsError
-from s2l.scoring.batching import collate
-from s2l.scoring.forward import choose_path, response_logits
-from s2l.scoring.score import Scorer, score
+from s2l.scoring.batching import Batch, collate, group_by_length
+from s2l.scoring.forward import choose_path, response_logits, response_statistics
+from s2l.scoring.score import Scorer, in_turn, per_row, score
 from s2l.types import STATISTICS
 from toy_models import ARCHITECTURES, WINDOW, loss_of_one_row, toy_model, toy_tokens
 
@@ -122,3 +124,24 @@ def test_a_loss_that_is_not_finite_names_its_row_and_stops() -> None:
     assert "nothing was imputed" in rest
     with pytest.raises(NumericsError, match=TOKENS.ids[5].decode()):
         score(model, TOKENS, np.array([5]), scorer())
+
+
+def test_batches_in_turn_are_read_ahead_and_come_out_in_order() -> None:
+    model, read, done = toy_model(), [], []
+    groups = list(group_by_length(TOKENS.lengths, 100))
+
+    def batches() -> Iterator[Batch]:
+        for number, rows in enumerate(groups):
+            read.append(number)
+            yield collate(TOKENS, rows)
+
+    @torch.inference_mode()
+    def values_of(batch: Batch) -> torch.Tensor:
+        return response_statistics(model, batch, "trunk")
+
+    for number, sums_SB in enumerate(in_turn(batches(), values_of, CPU)):
+        assert len(read) == min(number + 2, len(groups))
+        batch = collate(TOKENS, groups[number])
+        assert np.array_equal(sums_SB, per_row(values_of(batch), batch))
+        done.append(number)
+    assert len(done) == len(groups)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from jaxtyping import Int, Shaped
 
 from s2l.config import BUILTIN, ProxySettings
+from s2l.files import write_json
 from s2l.proxy.checkpoints import schedule
 from s2l.selection.keyed import keys
 
+PLAN = "plan.json"
 PAPER = {"epochs": 3.0, "learning_rate": 2e-5, "batch_size": 128, "weight_decay": 0.0}
 OWN = {"epochs": 3.0, "learning_rate": 2e-3, "batch_size": 32, "weight_decay": 0.0}
 
@@ -26,7 +29,10 @@ OWN = {"epochs": 3.0, "learning_rate": 2e-3, "batch_size": 32, "weight_decay": 0
 class Plan:
     """Hyper-parameters with every default settled; `saves` are the steps of the checkpoints, the last step included.
 
-    batch_tokens: padded tokens in one forward pass. threads: CPU threads (part of the result's last bits).
+    batch_tokens: padded tokens in one forward pass; halvings: (step, batch_tokens) wherever memory ran out, so that the
+    step and those after it are cut the same way when they are replayed. threads: CPU threads; workers: micro-batches
+    that run side by side on them; ranks: processes that shared the training when it began. What is cut and summed
+    together is part of the result's last bits.
     """
 
     steps: int
@@ -41,6 +47,17 @@ class Plan:
     device: str
     precision: str
     seed: int
+    workers: int = 1
+    ranks: int = 1
+    halvings: tuple[tuple[int, int], ...] = ()
+
+    def batch_tokens_at(self, step: int) -> int:
+        """Padded tokens in one forward pass of `step` (from 0)."""
+        return min([self.batch_tokens, *(tokens for since, tokens in self.halvings if since <= step)])
+
+    def halved_at(self, step: int) -> Plan:
+        """The plan with half the tokens from `step` on."""
+        return replace(self, halvings=(*self.halvings, (step, max(1, self.batch_tokens_at(step) // 2))))
 
     @contextmanager
     def cpu_threads(self) -> Iterator[None]:
@@ -54,15 +71,29 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """The plan as JSON types."""
-        return {**asdict(self), "saves": list(self.saves)}
+        return {**asdict(self), "saves": list(self.saves), "halvings": [list(halving) for halving in self.halvings]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Plan:
         """The inverse of `as_json`."""
-        return cls(**{**value, "saves": tuple(value["saves"])})
+        halvings = tuple((step, tokens) for step, tokens in value["halvings"])
+        return cls(**{**value, "saves": tuple(value["saves"]), "halvings": halvings})
+
+    def write(self, folder: Path) -> None:
+        """Keep the plan in `folder`."""
+        write_json(folder / PLAN, self.as_json())
 
 
-def make_plan(n_rows: int, settings: ProxySettings, *, batch_tokens: int, threads: int, device: str, seed: int) -> Plan:
+def make_plan(
+    n_rows: int,
+    settings: ProxySettings,
+    *,
+    batch_tokens: int,
+    threads: int,
+    device: str,
+    seed: int,
+    ranks: int = 1,
+) -> Plan:
     """Settle every default: the paper's values for a pretrained proxy, own ones for the built-in."""
     defaults = OWN if settings.model == BUILTIN else PAPER
     chosen = {name: getattr(settings, name) for name in defaults}
@@ -83,6 +114,7 @@ def make_plan(n_rows: int, settings: ProxySettings, *, batch_tokens: int, thread
         device=device,
         precision=settings.precision,
         seed=seed,
+        ranks=ranks,
     )
 
 

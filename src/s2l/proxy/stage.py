@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,13 +15,20 @@ from s2l.errors import MachineError, RunFolderError, SettingsError, shown
 from s2l.files import read_json, read_record, remove, write_json, written_whole
 from s2l.progress import Progress
 from s2l.proxy import builtin, checkpoints, load
-from s2l.proxy.plan import Plan, make_plan
+from s2l.proxy.memory import enough_memory
+from s2l.proxy.plan import PLAN, Plan, make_plan
+from s2l.proxy.ranks import ALONE, GoneError, Ranks, launched
+from s2l.proxy.step import Stepper, plain_kernels
 from s2l.proxy.train import RESUME, train
+from s2l.proxy.workers import workers_for
 from s2l.scoring.batching import tokens_at_once
 from s2l.types import Checkpoint, Tokens
 
-PLAN = "plan.json"
 START = "start.json"
+BATCH_TOKENS = {"cpu": 2048}
+BATCH_TOKENS_GPU = 16384
+
+__all__ = ["PLAN", "START", "device_for", "enough_memory", "follow", "proxy_tokenizer", "train_proxy"]
 
 
 def proxy_tokenizer(
@@ -61,17 +68,6 @@ def device_for(name: str) -> torch.device:
     return torch.device(name)
 
 
-@contextmanager
-def enough_memory(batch_tokens: int) -> Iterator[None]:
-    """A device that runs out of memory in the block is one line (MachineError)."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise MachineError(
-            f"the device has no memory for {batch_tokens:,} tokens at once; use a smaller --batch-tokens (and --out)"
-        ) from None
-
-
 def train_proxy(
     tokens: Tokens,
     tokenizer: PreTrainedTokenizerFast,
@@ -82,25 +78,38 @@ def train_proxy(
     seed: int,
     progress: Progress,
     place: Callable[[int], str] | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Plan, list[Checkpoint]]:
     """The trained proxy's checkpoints in `folder`, in order; trains, or goes on training, only if some are missing.
 
-    `place` names a row of `tokens` for a person, should its loss not be finite.
+    `place` names a row of `tokens` for a person, should its loss not be finite. Other `ranks` must `follow`.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise SettingsError("the proxy is trained by one process; start s2l without torchrun or accelerate launch")
-    plan = _plan(tokens, tokenizer, settings, folder, max_length, seed)
+    if launched():
+        raise SettingsError(
+            "one process trains the proxy here; for several start the run itself: torchrun … -m s2l run …"
+        )
+    model = None
+    if not (folder / PLAN).is_file():
+        model = _start(settings, tokenizer, folder, max_length, seed)
+        _new_plan(len(tokens), len(tokenizer), model, settings, max_length, seed, ranks).write(folder)
+    plan = _stored_plan(folder)
+    if plan.ranks != ranks.world:
+        progress.note(f"planned on {plan.ranks} processes, now {ranks.world}: the same up to floating-point noise")
     if len(plan.saves) < settings.checkpoints:
         progress.note(f"{len(plan.saves)} checkpoints instead of {settings.checkpoints}: training has no more steps")
     steps = ((0,) if settings.initial_checkpoint else ()) + plan.saves
     found = [checkpoints.find(folder, step) for step in steps]
     if any(checkpoint is None for checkpoint in found):
-        model = _start(settings, tokenizer, folder, max_length, seed)
+        model = model or _start(settings, tokenizer, folder, max_length, seed)
         if settings.initial_checkpoint and found[0] is None:
             checkpoints.save(model, folder, 0)
+        call(ranks, plan)
         with plan.cpu_threads():
-            train(model, tokens, plan, folder, progress, place)
+            train(model, tokens, plan, folder, progress, place, ranks)
+        plan = _stored_plan(folder)
         found = [checkpoints.find(folder, step) for step in steps]
+    else:
+        ranks.tell(None)
     missing = [step for step, checkpoint in zip(steps, found, strict=True) if checkpoint is None]
     if missing:
         raise RunFolderError(f"{folder}: the checkpoint at step {missing[0]} is gone; remove {folder} to train again")
@@ -108,33 +117,72 @@ def train_proxy(
     return plan, [checkpoint for checkpoint in found if checkpoint is not None]
 
 
-def _plan(
-    tokens: Tokens,
-    tokenizer: PreTrainedTokenizerFast,
+def call(ranks: Ranks, plan: Plan) -> None:
+    """Call the other ranks to the training; what keeps one of them away is raised here."""
+    ranks.tell(plan)
+    for rank, trouble in enumerate(ranks.gather(None)):
+        if trouble is not None:
+            raise MachineError(f"process {rank} of the launcher: {trouble}")
+
+
+def follow(
+    ranks: Ranks,
+    read: Callable[[], tuple[Tokens, PreTrainedTokenizerFast]],
     settings: ProxySettings,
-    folder: Path,
+    *,
     max_length: int,
     seed: int,
-) -> Plan:
-    path = folder / PLAN
-    if path.is_file():
+) -> None:
+    """Work on every batch that the first rank trains on; `read` is called once its run has tokens.
+
+    Ends with the training, or with the first rank, which tells its reason: this one stays silent.
+    """
+    with suppress(GoneError):
+        plan: Plan | None = ranks.tell()
+        if plan is None:
+            return
         try:
-            plan = Plan.from_json(read_json(path))
-        except (ValueError, KeyError, TypeError):
-            raise RunFolderError(
-                f"{path}: damaged; remove the folder {folder} and run the same command again"
-            ) from None
-        device_for(plan.device)
-        return plan
+            tokens, tokenizer = read()
+            model, _ = _untrained(settings, tokenizer, max_length, seed)
+            if plan.device == "cuda":
+                torch.cuda.set_device(ranks.local)
+            torch.nn.Module.to(model, plan.device)
+        except Exception as error:
+            ranks.gather(str(error) or type(error).__name__)
+            return
+        ranks.gather(None)
+        with plan.cpu_threads(), plain_kernels(plan), closing(Stepper(model, tokens, plan, ranks)) as stepper:
+            stepper.follow()
+
+
+def _new_plan(
+    rows: int,
+    vocabulary: int,
+    model: PreTrainedModel,
+    settings: ProxySettings,
+    max_length: int,
+    seed: int,
+    ranks: Ranks,
+) -> Plan:
+    device = device_for(settings.device).type
+    batch_tokens = max(max_length, settings.batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS_GPU))
+    if device == "cpu":
+        batch_tokens = tokens_at_once(batch_tokens, max_length, vocabulary)
+    threads = settings.threads or torch.get_num_threads()
     plan = make_plan(
-        len(tokens),
-        settings,
-        batch_tokens=tokens_at_once(settings.batch_tokens, max_length, len(tokenizer)),
-        threads=settings.threads or torch.get_num_threads(),
-        device=device_for(settings.device).type,
-        seed=seed,
+        rows, settings, batch_tokens=batch_tokens, threads=threads, device=device, seed=seed, ranks=ranks.world
     )
-    write_json(path, plan.as_json())
+    return replace(plan, workers=workers_for(model, threads, plan.batch_size) if device == "cpu" else 1)
+
+
+def _stored_plan(folder: Path) -> Plan:
+    try:
+        plan = Plan.from_json(read_json(folder / PLAN))
+    except (ValueError, KeyError, TypeError):
+        raise RunFolderError(
+            f"{folder / PLAN}: damaged; remove the folder {folder} and run the same command again"
+        ) from None
+    device_for(plan.device)
     return plan
 
 
@@ -142,14 +190,7 @@ def _start(
     settings: ProxySettings, tokenizer: PreTrainedTokenizerFast, folder: Path, max_length: int, seed: int
 ) -> PreTrainedModel:
     """The model before training; what it was is kept, and on resume it must be the same (RunFolderError)."""
-    if settings.model == BUILTIN:
-        assert tokenizer.eos_token_id is not None, "tokenizing refuses a tokenizer without an end token"
-        model: PreTrainedModel = builtin.build_model(settings, len(tokenizer), tokenizer.eos_token_id, max_length, seed)
-        source = {"model": BUILTIN, "sha256": None}
-    else:
-        files = load.resolve(settings.model, settings.revision)
-        model = load.load_pretrained(files, len(tokenizer), max_length)
-        source = {"model": settings.model, "sha256": load.digest(files)}
+    model, source = _untrained(settings, tokenizer, max_length, seed)
     record = source | {"architecture": type(model).__name__, "parameters": model.num_parameters()}
     path = folder / START
     if path.is_file() and read_record(path) != record:
@@ -158,3 +199,18 @@ def _start(
         )
     write_json(path, record)
     return model
+
+
+def _untrained(
+    settings: ProxySettings, tokenizer: PreTrainedTokenizerFast, max_length: int, seed: int
+) -> tuple[PreTrainedModel, dict[str, str | None]]:
+    """The model before training, and what it is."""
+    if settings.model == BUILTIN:
+        assert tokenizer.eos_token_id is not None, "tokenizing refuses a tokenizer without an end token"
+        model = builtin.build_model(settings, len(tokenizer), tokenizer.eos_token_id, max_length, seed)
+        return model, {"model": BUILTIN, "sha256": None}
+    files = load.resolve(settings.model, settings.revision)
+    return load.load_pretrained(files, len(tokenizer), max_length), {
+        "model": settings.model,
+        "sha256": load.digest(files),
+    }

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
+from torch.nn.functional import linear, pad
 from transformers import PreTrainedModel
 
+from s2l.proxy.memory import is_out_of_memory
+from s2l.scoring import head
 from s2l.scoring.batching import Batch
 
-HeadPath = Literal["trunk", "whole"]
-CHUNK_ELEMENTS = 2**21
+HeadPath = Literal["trunk", "whole", "alone"]
+"""Head over trunk; the model's own logits of a batch; of one row at a time, the reference."""
+Update = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+CPU_TOKENS, CPU_LOGITS = 256, 2**19
+GPU_TOKENS, GPU_LOGITS = 8192, 2**27
+ROUND_TO = 32
 MAGNIFIED = 1e4
 
 
@@ -20,21 +27,62 @@ def response_logits(
     model: PreTrainedModel, batch: Batch, path: HeadPath, chunk: int | None = None
 ) -> Iterator[tuple[Float[torch.Tensor, "r V"], Int[torch.Tensor, " r"]]]:
     """Float32 logits and targets of the counted tokens in order, `chunk` tokens at a time (all at once if None)."""
-    if path == "trunk":
-        hidden = model.base_model(input_ids=batch.input_ids_BL, use_cache=False).last_hidden_state
-        states_RD = hidden.flatten(0, 1)[batch.position_R]
-        head = model.get_output_embeddings()
-    else:
-        logits_BLV = model(input_ids=batch.input_ids_BL, use_cache=False).logits
-        states_RD, head = logits_BLV.flatten(0, 1)[batch.position_R], torch.nn.Identity()
+    states_RD, projection = _states(model, batch, path)
     step = chunk or len(batch.target_R)
     for start in range(0, len(batch.target_R), step):
-        yield head(states_RD[start : start + step]).float(), batch.target_R[start : start + step]
+        yield projection(states_RD[start : start + step]).float(), batch.target_R[start : start + step]
 
 
-def chunk_for(vocabulary: int) -> int:
-    """Tokens whose logits stay in the processor's cache while the statistics pass over them."""
-    return max(16, CHUNK_ELEMENTS // vocabulary)
+def response_statistics(
+    model: PreTrainedModel, batch: Batch, path: HeadPath, update: Update = head.update
+) -> Float[torch.Tensor, "S R"]:
+    """`head.statistics` of every counted token in order, from chunks of rows and vocabulary that stay in the cache."""
+    device = batch.target_R.device
+    tokens_at_once, logits_at_once = (CPU_TOKENS, CPU_LOGITS) if device.type == "cpu" else (GPU_TOKENS, GPU_LOGITS)
+    states_RD, projection = _states(model, batch, path)
+    columns = max(1, logits_at_once // tokens_at_once)
+    pieces = []
+    for start in range(0, len(batch.target_R), tokens_at_once):
+        part = slice(start, start + tokens_at_once)
+        pieces.append(_statistics(states_RD[part], batch.target_R[part], projection, columns, update))
+    return torch.cat(pieces, dim=1)
+
+
+def _states(model: PreTrainedModel, batch: Batch, path: HeadPath) -> tuple[Float[torch.Tensor, "R D"], torch.nn.Module]:
+    """What predicts each counted token, and the module that makes its logits of it."""
+    if path == "trunk":
+        hidden_BLD = model.base_model(input_ids=batch.input_ids_BL, use_cache=False).last_hidden_state
+        return hidden_BLD.flatten(0, 1)[batch.position_R], model.get_output_embeddings()
+    logits_BLV = model(input_ids=batch.input_ids_BL, use_cache=False).logits
+    return logits_BLV.flatten(0, 1)[batch.position_R], torch.nn.Identity()
+
+
+def _statistics(
+    states_rD: Float[torch.Tensor, "r D"],
+    target_r: Int[torch.Tensor, " r"],
+    projection: torch.nn.Module,
+    columns: int,
+    update: Update,
+) -> Float[torch.Tensor, "S r"]:
+    if type(projection) is not torch.nn.Linear:
+        return head.statistics(projection(states_rD).float(), target_r)
+    weight_VD, bias_V = projection.weight, projection.bias
+    states_rD = states_rD.to(weight_VD.dtype)
+    if weight_VD.dtype != torch.float32 and (missing := -len(target_r) % ROUND_TO):
+        padded_rD, padded_r = pad(states_rD, (0, 0, 0, missing)), pad(target_r, (0, missing))
+        return _statistics(padded_rD, padded_r, projection, columns, update)[:, :-missing]
+    running_4r = head.nothing(target_r)
+    target_logit_r = running_4r[0]
+    for start in range(0, len(weight_VD), columns):
+        part = slice(start, start + columns)
+        logits_rv = linear(states_rD, weight_VD[part], None if bias_V is None else bias_V[part])
+        target_logit_r = head.take_out(logits_rv, target_r - start, target_logit_r)
+        running_4r = update(running_4r, logits_rv)
+    if weight_VD.dtype != torch.float32:
+        # A rounded logit of the target would add its error to the loss, where those of the others average out.
+        target_logit_r = (states_rD.float() * weight_VD[target_r].float()).sum(dim=1)
+        target_logit_r += 0 if bias_V is None else bias_V[target_r].float()
+    return head.concluded(running_4r, target_logit_r)
 
 
 @torch.no_grad()
@@ -43,26 +91,26 @@ def choose_path(model: PreTrainedModel, batch: Batch) -> HeadPath:
 
     Seen on the batch's first row with the head's output magnified, so that no cap or scale is too weak to show.
     """
-    head = model.get_output_embeddings()
-    if head is None or model.base_model is model:
+    projection = model.get_output_embeddings()
+    if projection is None or model.base_model is model:
         return "whole"
     row_1L = batch.input_ids_BL[:1]
     seen: dict[str, torch.Tensor] = {}
 
-    def magnify(_head: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    def magnify(_projection: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         seen["states"], seen["logits"] = inputs[0], output * MAGNIFIED
         return seen["logits"]
 
     was_training = model.training
-    hook = head.register_forward_hook(magnify)
+    hook = projection.register_forward_hook(magnify)
     try:
         model.eval()
         logits = model(input_ids=row_1L, use_cache=False).logits
         hook.remove()
         states = model.base_model(input_ids=row_1L, use_cache=False).last_hidden_state
-    except torch.OutOfMemoryError:
-        raise
-    except (AttributeError, TypeError, RuntimeError):
+    except (AttributeError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         return "whole"
     finally:
         hook.remove()

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from transformers import PreTrainedModel
 
-from s2l.progress import Progress
+from s2l.data.tokens import load_tokens
+from s2l.engines import local
+from s2l.progress import Advance, Progress
 from s2l.proxy.checkpoints import load_model
+from s2l.proxy.memory import is_out_of_memory
 from s2l.proxy.plan import Plan
+from s2l.scoring.precision import lower_
 from s2l.scoring.score import Scorer, score
+from s2l.scoring.setup import find_scorer, halved, keep_scorer
 from s2l.trajectories import store
+from s2l.trajectories.store import WorkItem
 from s2l.types import Checkpoint, Tokens, Trajectories
 
 
@@ -23,23 +34,109 @@ def record(
     folder: Path,
     progress: Progress,
     place: Callable[[int], str],
+    *,
+    stored: Path | None = None,
+    processes: int | None = None,
 ) -> Trajectories:
     """The sums of every row at every checkpoint; shards that are already in `folder` are not scored again.
 
-    `place` names a row of `tokens` for a person, should its loss not be finite.
+    `place` names a row of `tokens` for a person, should its loss not be finite; several processes must pickle it.
+    stored: the file of `tokens`. Only with it is the work shared by `processes`, by default one for each GPU: the sums
+    are the same to the last bit. What is not stored is scored here.
     """
-    scorer = Scorer(plan.batch_tokens, torch.device(plan.device), plan.precision, workers=plan.threads)
-    todo = [
-        (checkpoint, items)
-        for checkpoint in checkpoints
-        if (items := [i for i in store.work_items(len(tokens), checkpoint) if not store.is_done(i, folder, tokens.ids)])
-    ]
-    lengths_N = tokens.lengths
-    total = sum(int(lengths_N[item.rows.start : item.rows.stop].sum()) for _, items in todo for item in items)
-    with plan.cpu_threads(), progress.stage("record trajectories", total, "tokens") as advance:
-        for checkpoint, items in todo:
-            model = load_model(checkpoint, scorer.device)
-            for item in items:
-                rows = np.arange(item.rows.start, item.rows.stop)
-                store.write_item(item, folder, tokens, score(model, tokens, rows, scorer, advance, place))
+    items = [item for checkpoint in checkpoints for item in store.work_items(len(tokens), checkpoint)]
+    todo = [item for item in items if not store.is_done(item, folder, tokens.ids)]
+    total = sum(int(tokens.start_N[item.rows.stop] - tokens.start_N[item.rows.start]) for item in todo)
+    seats = min(processes or _devices(plan), len(todo)) if stored else 1
+    if todo:
+        scorer = find_scorer(todo[0].checkpoint, tokens, plan, len(checkpoints), folder, progress)
+        with progress.stage("record trajectories", total, "tokens") as advance:
+            if stored is not None and seats > 1:
+                torch.cuda.empty_cache()  # what training left in this process's cache is theirs to use
+                finished = local.run(Recording(stored, folder, scorer, place), todo, seats, advance)
+            else:
+                finished = record_items(iter(todo), tokens, scorer, folder, place, advance)
+            for _ in finished:
+                pass
     return store.load(folder, [checkpoint.step for checkpoint in checkpoints])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The job of several processes: where the tokens are, how to score them, where the sums go."""
+
+    tokens: Path
+    folder: Path
+    scorer: Scorer
+    place: Callable[[int], str]
+
+    def work(self, seat: int, seats: int, items: Iterator[WorkItem], advance: Advance) -> Iterator[WorkItem]:
+        """Record the items on the seat's own device, or its part of the CPU's threads."""
+        scorer = replace(self.scorer, workers=max(1, self.scorer.workers // seats))
+        if scorer.device.type == "cuda":
+            scorer = replace(scorer, device=torch.device("cuda", seat % torch.cuda.device_count()))
+            torch.cuda.set_device(scorer.device)
+        yield from record_items(items, load_tokens(self.tokens), scorer, self.folder, self.place, advance)
+
+
+def record_items(
+    items: Iterator[WorkItem],
+    tokens: Tokens,
+    scorer: Scorer,
+    folder: Path,
+    place: Callable[[int], str],
+    advance: Advance,
+) -> Iterator[WorkItem]:
+    """Score and store the items in order, one being written while the next is scored; yields each once it is stored."""
+    writing: Future[WorkItem] | None = None
+
+    def write(item: WorkItem, sums_Sn: Float[np.ndarray, "S n"]) -> WorkItem:
+        store.write_item(item, folder, tokens, sums_Sn)
+        return item
+
+    with ThreadPoolExecutor(1, "writer") as writer:
+        for checkpoint, group in groupby(items, key=lambda item: item.checkpoint):
+            model = load_model(checkpoint, scorer.device)
+            if scorer.precision == "bfloat16":
+                lower_(model)
+            for item in group:
+                rows = np.arange(item.rows.start, item.rows.stop)
+                sums_Sn, scorer = score_within_memory(model, tokens, rows, scorer, folder, advance, place)
+                if writing is not None:
+                    yield writing.result()
+                writing = writer.submit(write, item, sums_Sn)
+            del model  # two need not fit into memory
+        if writing is not None:
+            yield writing.result()
+
+
+def score_within_memory(
+    model: PreTrainedModel,
+    tokens: Tokens,
+    rows: Int[np.ndarray, " n"],
+    scorer: Scorer,
+    folder: Path,
+    advance: Advance,
+    place: Callable[[int], str],
+) -> tuple[Float[np.ndarray, "S n"], Scorer]:
+    """`score`, from the start with half the batch wherever memory runs out; and the scorer that was small enough."""
+    while True:
+        done: list[int] = []
+
+        def counted(units: int, done: list[int] = done) -> None:
+            done.append(units)
+            advance(units)
+
+        try:
+            return score(model, tokens, rows, scorer, counted, place), scorer
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        advance(-sum(done))
+        scorer = halved(scorer)
+        keep_scorer(scorer, folder)
+        torch.cuda.empty_cache()
+
+
+def _devices(plan: Plan) -> int:
+    return torch.cuda.device_count() if plan.device == "cuda" else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from transformers import PreTrainedModel
 
 from s2l.errors import NumericsError
 from s2l.progress import Advance
+from s2l.scoring import head
 from s2l.scoring.batching import Batch, collate, group_by_length
-from s2l.scoring.forward import HeadPath, choose_path, chunk_for, response_logits
-from s2l.scoring.head import statistics
+from s2l.scoring.compiled import compiled_update
+from s2l.scoring.forward import HeadPath, Update, choose_path, response_statistics
 from s2l.types import STATISTICS, Tokens
 
 
@@ -24,17 +25,34 @@ class Scorer:
     """How to score: tokens of one forward pass, where, in which precision of matrix products, batches at a time.
 
     On a CPU each of the `workers` computes its batch alone: small models leave threads that share one batch idle, and
-    the sums do not depend on how many workers there are.
+    the sums do not depend on how many workers there are. path: chosen at the first batch if not given.
+    compiled: the pass over the logits; eager where that cannot be.
     """
 
     batch_tokens: int
     device: torch.device
     precision: str
     workers: int = 1
+    path: HeadPath | None = None
+    compiled: bool = False
 
     def autocast(self) -> torch.autocast:
         """The context in which the model runs."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    @property
+    def round_to(self) -> int:
+        """Lengths are padded to multiples of it: libraries for bf16 and GPUs prepare anew for every shape they see."""
+        return 1 if self.device.type == "cpu" and self.precision == "float32" else 8
+
+    def update(self) -> Update:
+        """The pass over the logits."""
+        logits = torch.float32 if self.precision == "float32" else torch.bfloat16
+        return (compiled_update(self.device.type, logits) if self.compiled else None) or head.update
+
+    def can_compile(self) -> bool:
+        """Whether `compiled` is of any use here; tries it."""
+        return replace(self, compiled=True).update() is not head.update
 
 
 def score(
@@ -53,13 +71,19 @@ def score(
     model.eval()
     sums_Sn = np.empty((len(STATISTICS), len(rows)), dtype=np.float32)
     lengths_n = tokens.start_N[rows + 1] - tokens.start_N[rows]
-    batches = list(group_by_length(lengths_n, scorer.batch_tokens))
-    path = choose_path(model, collate(tokens, rows[batches[0]]).to(scorer.device))
+    padded_n = -(-lengths_n // scorer.round_to) * scorer.round_to
+    batches = list(group_by_length(padded_n, 1 if scorer.path == "alone" else scorer.batch_tokens))
+    path = scorer.path or choose_path(model, collate(tokens, rows[batches[0]]).to(scorer.device))
+    update = scorer.update()
 
-    def sums_of(members: Int[np.ndarray, " B"]) -> Float[np.ndarray, "S B"]:
-        return _batch_sums(model, collate(tokens, rows[members]).to(scorer.device), path, scorer)
+    def read(members: Int[np.ndarray, " B"]) -> Batch:
+        return collate(tokens, rows[members], scorer.round_to)
 
-    for members, sums_SB in zip(batches, _mapped(sums_of, batches, scorer), strict=True):
+    def values_of(batch: Batch) -> Float[torch.Tensor, "S R"]:
+        with torch.inference_mode(), scorer.autocast():
+            return response_statistics(model, batch, path, update)
+
+    for members, sums_SB in zip(batches, _sums(read, values_of, batches, scorer), strict=True):
         if not np.isfinite(sums_SB).all():
             bad = int(rows[members[np.flatnonzero(~np.isfinite(sums_SB).all(axis=0))[0]]])
             where = place(bad) if place else tokens.ids[bad].decode()
@@ -72,29 +96,45 @@ def score(
     return sums_Sn
 
 
-def _mapped(
-    job: Callable[[Int[np.ndarray, " _"]], Float[np.ndarray, "S _"]],
+def _sums(
+    read: Callable[[Int[np.ndarray, " _"]], Batch],
+    values_of: Callable[[Batch], Float[torch.Tensor, "S _"]],
     batches: list[Int[np.ndarray, " _"]],
     scorer: Scorer,
 ) -> Iterator[Float[np.ndarray, "S _"]]:
-    """`job` of every batch, in order; on a CPU by workers of one thread each."""
+    """Sums per row of every batch, in order: on a CPU by workers of one thread each, else reading ahead of the GPU."""
     if scorer.device.type != "cpu":
-        yield from map(job, batches)
+        yield from in_turn(map(read, batches), values_of, scorer.device)
         return
+
+    def work(members: Int[np.ndarray, " B"]) -> Float[np.ndarray, "S B"]:
+        batch = read(members)
+        return per_row(values_of(batch), batch)
+
     workers = ThreadPoolExecutor(scorer.workers, "scorer", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from workers.map(job, batches)
+        yield from workers.map(work, batches)
     finally:
         workers.shutdown(cancel_futures=True)
         # MKL has one setting for all threads, which the workers changed.
         torch.set_num_threads(torch.get_num_threads())
 
 
-@torch.inference_mode()
-def _batch_sums(model: PreTrainedModel, batch: Batch, path: HeadPath, scorer: Scorer) -> Float[np.ndarray, "S B"]:
-    chunk = chunk_for(model.config.get_text_config().vocab_size)
-    with scorer.autocast():
-        chunks = [statistics(logits_rV, target_r) for logits_rV, target_r in response_logits(model, batch, path, chunk)]
-    values_SR = torch.cat(chunks, dim=1).cpu().numpy().astype(np.float64)
+def in_turn(
+    batches: Iterator[Batch], values_of: Callable[[Batch], Float[torch.Tensor, "S _"]], device: torch.device
+) -> Iterator[Float[np.ndarray, "S _"]]:
+    """A batch is read and sent while the one before it is computed: its values are waited for only then."""
+    waiting: tuple[Float[torch.Tensor, "S R"], Batch] | None = None
+    for batch in batches:
+        values_SR = values_of(batch.to(device))
+        if waiting is not None:
+            yield per_row(*waiting)
+        waiting = values_SR, batch
+    if waiting is not None:
+        yield per_row(*waiting)
+
+
+def per_row(values_SR: Float[torch.Tensor, "S R"], batch: Batch) -> Float[np.ndarray, "S B"]:
+    """Sums over each row's tokens, float64."""
     starts_B = np.concatenate([[0], np.cumsum(batch.count_B)[:-1]])
-    return np.add.reduceat(values_SR, starts_B, axis=1)
+    return np.add.reduceat(values_SR.cpu().numpy().astype(np.float64), starts_B, axis=1)

@@ -1,0 +1,159 @@
+"""One step's loss and gradients: its global batch dealt over ranks and workers, each share cut into micro-batches."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from s2l.proxy.loss import backward
+from s2l.proxy.memory import is_out_of_memory
+from s2l.proxy.plan import Plan, global_batches
+from s2l.proxy.ranks import Ranks
+from s2l.proxy.shares import cut, deal
+from s2l.proxy.workers import Workers
+from s2l.scoring.batching import Batch, collate
+from s2l.scoring.forward import HeadPath, choose_path, response_logits
+from s2l.types import Tokens
+
+
+class NoMemoryError(Exception):
+    """A rank had no memory for a micro-batch of the step."""
+
+
+class Stepper:
+    """Computes the gradients of steps: the loss is Σ NLL / Σ response tokens of the global batch, however it is shared.
+
+    The first rank leads; the others follow it until it finishes.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokens: Tokens, plan: Plan, ranks: Ranks) -> None:
+        self.model = model.train()
+        self.tokens = tokens
+        self.plan = plan
+        self.ranks = ranks
+        self.batches = global_batches(tokens.ids, plan)
+        self.lengths_N = tokens.lengths
+        self.workers = Workers(model, plan.workers, plan.threads)
+        self._path: HeadPath | None = None
+
+    def tokens_from(self, step: int) -> int:
+        """Tokens of all steps from `step` on."""
+        return int(sum(self.lengths_N[rows].sum() for rows in self.batches[step:]))
+
+    def lead(self, step: int, batch_tokens: int) -> Float[torch.Tensor, ""]:
+        """The loss of `step` (from 0); its gradients are added up in the model's `.grad`.
+
+        Raises NoMemoryError, and leaves no gradients, where a micro-batch of `batch_tokens` was too large for a rank.
+        """
+        self.ranks.tell((step, batch_tokens))
+        return self._gradients(step, batch_tokens)
+
+    def follow(self) -> None:
+        """Work on the steps that the first rank leads, until it finishes."""
+        while (order := self.ranks.tell()) is not None:
+            try:
+                self._gradients(*order)
+            except NoMemoryError:
+                continue
+            self.workers.drop_gradients()
+
+    def finish(self) -> None:
+        """No more steps: the ranks that follow are free."""
+        if self.ranks.leads:
+            self.ranks.tell(None)
+
+    def close(self) -> None:
+        """End the workers."""
+        self.workers.close()
+
+    @torch.no_grad()
+    def first_unsound(self, step: int, batch_tokens: int) -> int | None:
+        """A row of the step whose loss is not finite; None where only the sum is not."""
+        for rows in self._dealt(step):
+            for batch in self._micro_batches(rows, batch_tokens):
+                logits_RV, target_R = next(response_logits(self.model, batch, self._path or "whole"))
+                unsound_R = ~cross_entropy(logits_RV, target_R, reduction="none").isfinite().cpu().numpy()
+                if unsound_R.any():
+                    return int(np.repeat(batch.rows_B, batch.count_B)[unsound_R.argmax()])
+        return None
+
+    def _gradients(self, step: int, batch_tokens: int) -> Float[torch.Tensor, ""]:
+        """The loss of the step on every rank, the sum of the gradients on the first."""
+        self.ranks.give_weights(self.model)
+        loss: Float[torch.Tensor, ""] | None = None
+        try:
+            loss = self._own_loss(step, batch_tokens)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        total, failures = self.ranks.total(loss)
+        if failures:
+            self.workers.drop_gradients()
+            _free_memory()
+            raise NoMemoryError
+        self.ranks.sum_gradients(self.model)
+        return total
+
+    def _own_loss(self, step: int, batch_tokens: int) -> Float[torch.Tensor, ""]:
+        """What this rank's rows add to the loss, and to the gradients; random numbers hang on step and rank alone."""
+        torch.manual_seed(_seed(self.plan.seed, step, self.ranks.rank))
+        scale = 1 / int(self.tokens.response_lengths[self.batches[step]].sum())
+        count = len(self.workers)
+        mine = self._dealt(step)[self.ranks.rank * count :][:count]
+        if self._path is None:
+            self._path = choose_path(self.model, collate(self.tokens, self.batches[step][:1]).to(self.model.device))
+        path = self._path
+
+        def loss_of(view: PreTrainedModel, rows: Int[np.ndarray, " b"]) -> Float[torch.Tensor, ""]:
+            loss = torch.zeros((), device=view.device)
+            for batch in self._micro_batches(rows, batch_tokens):
+                loss += backward(view, batch, path, scale, self.plan.precision)
+            return loss
+
+        return torch.stack(self.workers.losses(loss_of, mine)).sum()
+
+    def _dealt(self, step: int) -> list[Int[np.ndarray, " _"]]:
+        """The step's rows, dealt to every worker of every rank."""
+        rows_B = self.batches[step]
+        lengths_B, responses_B = self.lengths_N[rows_B], self.tokens.response_lengths[rows_B]
+        return [rows_B[share] for share in deal(lengths_B, responses_B, self.ranks.world * len(self.workers))]
+
+    def _micro_batches(self, rows: Int[np.ndarray, " b"], batch_tokens: int) -> Iterator[Batch]:
+        for part in cut(self.lengths_N[rows], batch_tokens):
+            yield collate(self.tokens, rows[part]).to(self.model.device)
+
+
+@contextmanager
+def plain_kernels(plan: Plan) -> Iterator[None]:
+    """On a CPU, and in float32, keep torch from oneDNN in the block.
+
+    It keeps a kernel for every shape it has seen: hundreds of MiB by a heap that they hold apart, and no faster.
+    """
+    if plan.device != "cpu" or plan.precision != "float32":
+        yield
+        return
+    set_flags = torch.backends.mkldnn.set_flags  # `flags` also sets what is for Intel GPUs, and warns without one
+    before, *_ = set_flags(_enabled=False, _fp32_precision=None)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        set_flags(_enabled=before, _fp32_precision=None)  # type: ignore[no-untyped-call]
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int.from_bytes(blake2b(f"{seed}\0train/step-{step}\0{rank}".encode(), digest_size=8).digest())
+
+
+def _free_memory() -> None:
+    """Let the next try have what the failed one's cache holds."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,113 @@
+"""How a run scores: found once, at its first checkpoint, kept beside the trajectories, and the same for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from transformers import PreTrainedModel
+
+from s2l.errors import MachineError
+from s2l.files import read_record, write_json
+from s2l.progress import Progress
+from s2l.proxy.checkpoints import load_model
+from s2l.proxy.memory import is_out_of_memory
+from s2l.proxy.plan import Plan
+from s2l.scoring.batching import collate, group_by_length
+from s2l.scoring.forward import HeadPath, choose_path
+from s2l.scoring.score import Scorer, score
+from s2l.types import STATISTICS, Checkpoint, Tokens
+
+SCORER = "scorer.json"
+TIMES_TRAINING = 4
+"""Tokens of a forward pass on a GPU, of those that a training step holds with all its activations."""
+LEAST_LOGITS = 2**34
+"""Compiling takes seconds; for fewer logits it takes longer than it saves."""
+SAME = 1e-3
+"""Mean losses of a row by two paths differ by less (nats): float32 noise is a hundred times smaller."""
+
+
+def find_scorer(
+    checkpoint: Checkpoint, tokens: Tokens, plan: Plan, checkpoints: int, folder: Path, progress: Progress
+) -> Scorer:
+    """The scorer kept in `folder`, or one that fits this checkpoint's model and the plan's device.
+
+    checkpoints: how many will be scored. What departs from the usual way is told.
+    """
+    device = torch.device(plan.device)
+    scorer = Scorer(plan.batch_tokens, device, plan.precision, workers=plan.threads)
+    path = folder / SCORER
+    if path.is_file():
+        kept = read_record(path)
+        return replace(scorer, **{name: kept[name] for name in ("batch_tokens", "path", "compiled")})
+    model = load_model(checkpoint, device)
+    scorer = replace(scorer, path=checked_path(model, tokens, device))
+    if scorer.path != "trunk":
+        how = "row by row, " if scorer.path == "alone" else ""
+        progress.note(f"scoring takes the model's own logits, {how}slower: its head does more than multiply")
+    if device.type != "cpu":
+        scorer = _that_fits(model, tokens, replace(scorer, batch_tokens=TIMES_TRAINING * scorer.batch_tokens))
+    logits = int(tokens.response_lengths.sum()) * model.config.get_text_config().vocab_size * checkpoints
+    if logits >= LEAST_LOGITS:
+        scorer = replace(scorer, compiled=True)
+        if not scorer.can_compile():
+            scorer = replace(scorer, compiled=False)
+            progress.note("no C++ compiler here: the pass over the logits is not compiled, scoring is a little slower")
+    keep_scorer(scorer, folder)
+    return scorer
+
+
+def keep_scorer(scorer: Scorer, folder: Path) -> None:
+    """Record what was found, for the rest of the run."""
+    found = {"batch_tokens": scorer.batch_tokens, "path": scorer.path, "compiled": scorer.compiled}
+    write_json(folder / SCORER, found)
+
+
+def halved(scorer: Scorer) -> Scorer:
+    """The scorer with half the tokens in one pass; MachineError where that is no row any more."""
+    if scorer.batch_tokens <= 1:
+        raise MachineError("the device has no memory for one row; use a smaller proxy, or --max-length, and --out")
+    return replace(scorer, batch_tokens=scorer.batch_tokens // 2)
+
+
+def checked_path(model: PreTrainedModel, tokens: Tokens, device: torch.device) -> HeadPath:
+    """The fastest path that gives three rows of different lengths the losses that each has alone, by the model itself.
+
+    Hybrids and heads that scale or cap their logits may need a slower one.
+    """
+    by_length = np.argsort(tokens.lengths[:4096], kind="stable")
+    rows = np.unique(by_length[[0, len(by_length) // 2, -1]])
+    alone_n = _losses(model, tokens, rows, device, "alone")
+    structural = choose_path(model, collate(tokens, rows[-1:]).to(device))
+    for path in dict.fromkeys((structural, "whole")):
+        if np.abs(_losses(model, tokens, rows, device, path) - alone_n).max() < SAME:
+            return path
+    return "alone"
+
+
+def _losses(
+    model: PreTrainedModel, tokens: Tokens, rows: Int[np.ndarray, " n"], device: torch.device, path: HeadPath
+) -> Float[np.ndarray, " n"]:
+    scorer = Scorer(int(tokens.lengths[rows].sum()), device, "float32", path=path)
+    losses_n: Float[np.ndarray, " n"] = (
+        score(model, tokens, rows, scorer)[STATISTICS.index("nll")] / tokens.response_lengths[rows]
+    )
+    return losses_n
+
+
+def _that_fits(model: PreTrainedModel, tokens: Tokens, scorer: Scorer) -> Scorer:
+    """The scorer, its batch halved until the longest rows fit."""
+    longest = np.argsort(-tokens.lengths, kind="stable")
+    while True:
+        batch = next(group_by_length(tokens.lengths[longest], scorer.batch_tokens))
+        try:
+            score(model, tokens, np.sort(longest[batch]), scorer)
+            return scorer
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        scorer = halved(scorer)
+        torch.cuda.empty_cache()
