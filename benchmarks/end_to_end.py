@@ -6,7 +6,8 @@ Both fine-tune the same small GPT-NeoX (2 layers, width 96, byte-level BPE of 4,
 prompt, batches of 32, score every row at 12 checkpoints, cluster and draw 11 %. The authors' functions run as they are:
 `make_supervised_data_module`, `get_trajectories.loss` and `schedules.S2L`, with transformers' Trainer on their dataset,
 collator and settings; `.cuda()` does nothing where there is no GPU, and each checkpoint tokenizes the pool anew, as
-their script does, but in one process. Each way is a process of its own, from its start to its end.
+their script does, but in one process. The sample is of the pool's four largest sources. Each way is a process of its
+own, from its start to its end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from itertools import islice
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +32,7 @@ from s2l.data.tokens import fitting_texts
 from s2l.proxy.builtin import build_model, fit_tokenizer
 
 CHECKPOINTS, EPOCHS, BATCH, MAX_LENGTH, LEARNING_RATE, BUDGET = 12, 3, 32, 512, 1e-3, 0.11
+SOURCES = 4
 
 
 def main() -> None:
@@ -48,8 +50,7 @@ def main() -> None:
         return
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with args.pool.open("rb") as stream:
-            (folder / "train.jsonl").write_bytes(b"".join(islice(stream, args.rows)))
+        (folder / "train.jsonl").write_bytes(b"".join(sample(args.pool, args.rows)))
         make_proxy(folder)
         measured: dict[str, list[dict[str, float]]] = {"authors": [], "ours": []}
         for repeat in range(args.repeats):
@@ -69,6 +70,14 @@ def main() -> None:
         "seconds": seconds,
     }
     save(args.out, figures)
+
+
+def sample(pool: Path, rows: int) -> list[bytes]:
+    """The first rows of the pool's largest sources: the authors cluster each source, and cannot where it is small."""
+    with pool.open("rb") as stream:
+        lines = [(json.loads(line)["source"], line) for line in stream]
+    largest = {source for source, _ in Counter(source for source, _ in lines).most_common(SOURCES)}
+    return [line for source, line in lines if source in largest][:rows]
 
 
 def make_proxy(folder: Path) -> None:
