@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from s2l.provenance import peak_memory
+
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow")
 
 
@@ -30,6 +32,15 @@ def in_turns(jobs: Mapping[str, Callable[[], Any]], repeats: int = 3) -> dict[st
             job()
             seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def stage(stages: dict[str, dict[str, float]], name: str, job: Callable[[], Any]) -> Any:
+    """What `job` gives; its seconds, and the peak memory so far, are printed and kept in `stages`."""
+    start = time.perf_counter()
+    result = job()
+    stages[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mib": peak_memory() >> 20}
+    print(f"{name:<24}{stages[name]['seconds']:>8.2f} s   peak memory {stages[name]['peak_memory_mib']:>6} MiB")
+    return result
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:

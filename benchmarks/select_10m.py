@@ -12,16 +12,16 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import faiss
 import numpy as np
 from kmeans import CHECKPOINTS, CLUSTERS, ITERATIONS, decaying_losses
-from measure import save
+from measure import save, stage
 
 from s2l.config import SelectSettings
 from s2l.data.export import write_selection
@@ -56,13 +56,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     stages: dict[str, dict[str, float]] = {}
-
-    def timed(name: str, job: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = job()
-        stages[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mib": peak_memory() >> 20}
-        print(f"{name:<24}{stages[name]['seconds']:>8.2f} s   peak memory {stages[name]['peak_memory_mib']:>6} MiB")
-        return result
+    timed = partial(stage, stages)
 
     with TemporaryDirectory(dir=args.scratch) as scratch:
         folder = Path(scratch)

@@ -11,20 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from measure import stage
 
 from s2l.config import PoolSettings, SelectSettings, TokenSettings
 from s2l.data.export import write_selection
 from s2l.data.pool import read_pool
 from s2l.data.subset import write_subset
 from s2l.data.tokens import fitting_texts, load_tokens, save_tokens, tokenize
-from s2l.provenance import peak_memory
 from s2l.proxy.builtin import fit_tokenizer
 from s2l.selection.select import select
 from s2l.trajectories import store
@@ -39,13 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     stages: dict[str, dict[str, float]] = {}
-
-    def timed(name: str, job: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = job()
-        stages[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mib": peak_memory() >> 20}
-        print(f"{name:<24}{stages[name]['seconds']:>8.2f} s   peak memory {stages[name]['peak_memory_mib']:>6} MiB")
-        return result
+    timed = partial(stage, stages)
 
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -18,6 +18,7 @@ from typing import Any
 import s2l.library
 import s2l.pipeline
 import s2l.report.summary  # noqa: F401
+from forked import end_as
 from s2l.cli import main
 from s2l.trajectories import store
 
@@ -61,17 +62,7 @@ def work(job: dict[str, Any], out: int, err: int) -> None:
     if "file_size" in job:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"], job["file_size"]))
     sys.argv = ["s2l", *job["words"]]
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    end_as(main)
 
 
 def serve() -> None:

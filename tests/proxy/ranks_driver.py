@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 
 import s2l.pipeline
 import s2l.report.summary  # noqa: F401
+from forked import end_as
 from s2l.cli import main
 from s2l.config import ProxySettings
 from s2l.progress import SILENT
@@ -84,20 +86,7 @@ def work(job: dict[str, Any], rank: int, port: int, out: int, err: int) -> None:
     os.environ |= {name: str(value) for name, value in group.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     sys.argv = ["s2l", *job.get("words", [])]
-    code = 0
-    try:
-        if "toy" in job:
-            toy_training(**job["toy"])
-        else:
-            main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    end_as(partial(toy_training, **job["toy"]) if "toy" in job else main)
 
 
 def start(job: dict[str, Any]) -> list[dict[str, Any]]:

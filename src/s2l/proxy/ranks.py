@@ -105,11 +105,6 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def speaks() -> bool:
-    """Whether this process is the one that prints."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """This process's place in the launcher's group, joined for the block; alone if there is none."""
