@@ -41,9 +41,10 @@ from s2l.proxy import builtin, load
 from s2l.proxy.plan import Plan, global_batches, make_plan
 from s2l.proxy.quiet import quiet
 from s2l.proxy.ranks import ALONE
-from s2l.proxy.step import Stepper, plain_kernels
+from s2l.proxy.step import Stepper
 from s2l.proxy.train import ProxyTrainer
 from s2l.proxy.workers import workers_for
+from s2l.scoring.precision import plain_kernels
 from s2l.types import Tokens
 
 MAX_LENGTH = 512
@@ -150,7 +151,10 @@ class Run:
 
 @contextlib.contextmanager
 def ours_on(task: Task, model: PreTrainedModel, folder: Path) -> Iterator[Trainer]:
-    with plain_kernels(task.plan), contextlib.closing(Stepper(model, task.tokens, task.plan, ALONE)) as stepper:
+    with (
+        plain_kernels(task.plan.device, task.plan.precision),
+        contextlib.closing(Stepper(model, task.tokens, task.plan, ALONE)) as stepper,
+    ):
         yield ProxyTrainer(stepper, folder, lambda _tokens: None)
 
 

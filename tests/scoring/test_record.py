@@ -21,7 +21,7 @@ from toy_models import loss_of_one_row, toy_model, toy_tokens
 
 TOKENS = toy_tokens(10)
 SETTINGS = ProxySettings(model="builtin", width=64)
-PLAN: Plan = make_plan(len(TOKENS), SETTINGS, batch_tokens=100, threads=1, device="cpu", seed=0)
+PLAN: Plan = make_plan(len(TOKENS), SETTINGS, batch_tokens=50, threads=1, device="cpu", seed=0)
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,11 @@ from s2l.proxy import builtin, checkpoints, load
 from s2l.proxy.memory import enough_memory
 from s2l.proxy.plan import PLAN, Plan, make_plan
 from s2l.proxy.ranks import ALONE, GoneError, Ranks, launched
-from s2l.proxy.step import Stepper, plain_kernels
+from s2l.proxy.step import Stepper
 from s2l.proxy.train import RESUME, train
 from s2l.proxy.workers import workers_for
 from s2l.scoring.batching import tokens_at_once
+from s2l.scoring.precision import plain_kernels
 from s2l.types import Checkpoint, Tokens
 
 START = "start.json"
@@ -151,7 +152,11 @@ def follow(
             ranks.gather(str(error) or type(error).__name__)
             return
         ranks.gather(None)
-        with plan.cpu_threads(), plain_kernels(plan), closing(Stepper(model, tokens, plan, ranks)) as stepper:
+        with (
+            plan.cpu_threads(),
+            plain_kernels(plan.device, plan.precision),
+            closing(Stepper(model, tokens, plan, ranks)) as stepper,
+        ):
             stepper.follow()
 
 

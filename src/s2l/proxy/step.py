@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
@@ -104,7 +103,7 @@ class Stepper:
 
     def _own_loss(self, step: int, batch_tokens: int) -> Float[torch.Tensor, ""]:
         """What this rank's rows add to the loss, and to the gradients; random numbers hang on step and rank alone."""
-        torch.manual_seed(_seed(self.plan.seed, step, self.ranks.rank))
+        _seed_all(self.model.device, _seed(self.plan.seed, step, self.ranks.rank))
         scale = 1 / int(self.tokens.response_lengths[self.batches[step]].sum())
         count = len(self.workers)
         mine = self._dealt(step)[self.ranks.rank * count :][:count]
@@ -131,25 +130,15 @@ class Stepper:
             yield collate(self.tokens, rows[part]).to(self.model.device)
 
 
-@contextmanager
-def plain_kernels(plan: Plan) -> Iterator[None]:
-    """On a CPU, and in float32, keep torch from oneDNN in the block.
-
-    It keeps a kernel for every shape it has seen: hundreds of MiB by a heap that they hold apart, and no faster.
-    """
-    if plan.device != "cpu" or plan.precision != "float32":
-        yield
-        return
-    set_flags = torch.backends.mkldnn.set_flags  # `flags` also sets what is for Intel GPUs, and warns without one
-    before, *_ = set_flags(_enabled=False, _fp32_precision=None)  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        set_flags(_enabled=before, _fp32_precision=None)  # type: ignore[no-untyped-call]
-
-
 def _seed(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(blake2b(f"{seed}\0train/step-{step}\0{rank}".encode(), digest_size=8).digest())
+
+
+def _seed_all(device: torch.device, seed: int) -> None:
+    """`torch.manual_seed` for the devices in use: it spends a millisecond on those that are not there."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _free_memory() -> None:

@@ -31,7 +31,8 @@ from s2l.proxy import checkpoints
 from s2l.proxy.plan import Plan
 from s2l.proxy.quiet import quiet
 from s2l.proxy.ranks import ALONE, Ranks
-from s2l.proxy.step import NoMemoryError, Stepper, plain_kernels
+from s2l.proxy.step import NoMemoryError, Stepper
+from s2l.scoring.precision import plain_kernels
 from s2l.types import Checkpoint, Tokens
 
 RESUME = "resume"
@@ -59,7 +60,7 @@ def train(
         _own_randomness(),
         quiet(),
         full_disk_is_one_line(resume_folder),
-        plain_kernels(plan),
+        plain_kernels(plan.device, plan.precision),
         closing(Stepper(model, tokens, plan, ranks)) as stepper,
         progress.stage("train the proxy", stepper.tokens_from(done_steps), "tokens") as advance,
     ):

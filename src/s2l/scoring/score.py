@@ -17,6 +17,7 @@ from s2l.scoring import head
 from s2l.scoring.batching import Batch, collate, group_by_length
 from s2l.scoring.compiled import compiled_update
 from s2l.scoring.forward import HeadPath, Update, choose_path, response_statistics
+from s2l.scoring.precision import plain_kernels
 from s2l.types import STATISTICS, Tokens
 
 
@@ -113,7 +114,8 @@ def _sums(
 
     workers = ThreadPoolExecutor(scorer.workers, "scorer", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from workers.map(work, batches)
+        with plain_kernels(scorer.device.type, scorer.precision):
+            yield from workers.map(work, batches)
     finally:
         workers.shutdown(cancel_futures=True)
         # MKL has one setting for all threads, which the workers changed.

@@ -22,8 +22,9 @@ from s2l.scoring.score import Scorer, score
 from s2l.types import STATISTICS, Checkpoint, Tokens
 
 SCORER = "scorer.json"
-TIMES_TRAINING = 4
-"""Tokens of a forward pass on a GPU, of those that a training step holds with all its activations."""
+TIMES_TRAINING = {"cpu": 2}
+TIMES_TRAINING_GPU = 4
+"""Tokens of a forward pass, of those that a training step holds with all its activations."""
 LEAST_LOGITS = 2**34
 """Compiling takes seconds; for fewer logits it takes longer than it saves."""
 SAME = 1e-3
@@ -48,8 +49,11 @@ def find_scorer(
     if scorer.path != "trunk":
         how = "row by row, " if scorer.path == "alone" else ""
         progress.note(f"scoring takes the model's own logits, {how}slower: its head does more than multiply")
+    if scorer.path == "trunk":
+        more = TIMES_TRAINING.get(device.type, TIMES_TRAINING_GPU)
+        scorer = replace(scorer, batch_tokens=more * scorer.batch_tokens)
     if device.type != "cpu":
-        scorer = _that_fits(model, tokens, replace(scorer, batch_tokens=TIMES_TRAINING * scorer.batch_tokens))
+        scorer = _that_fits(model, tokens, scorer)
     logits = int(tokens.response_lengths.sum()) * model.config.get_text_config().vocab_size * checkpoints
     if logits >= LEAST_LOGITS:
         scorer = replace(scorer, compiled=True)
