@@ -14,6 +14,21 @@ from s2l.selection.select import select
 
 N = 120
 EXCLUDED = {b"0" * 24: "empty response", b"f" * 24: "no response token within max_length"}
+SEEDLESS = {
+    "aum",
+    "cartography",
+    "el2n",
+    "facility-location",
+    "forgetting",
+    "full",
+    "grand",
+    "high-learnability",
+    "ifd",
+    "least-confidence",
+    "length",
+    "middle-perplexity",
+    "perplexity",
+}
 POOLS = {
     "decaying": record(decaying(N)),
     "tied": record(np.repeat(decaying(4), N // 4, axis=0)),
@@ -31,6 +46,13 @@ def method(request):
 @pytest.fixture(params=list(POOLS))
 def recorded(request):
     return POOLS[request.param]
+
+
+@pytest.fixture(autouse=True)
+def one_checkpoint_has_no_drops(request):
+    names = set(request.node.callspec.params.values()) if hasattr(request.node, "callspec") else set()
+    if {"forgetting", "one checkpoint"} <= names:
+        pytest.skip("forgetting needs two checkpoints")
 
 
 def choose(recorded, method, *budgets, seed=0, order=None, keep=frozenset(), excluded=None, **settings):
@@ -71,6 +93,8 @@ def test_the_same_seed_gives_the_same_ids_in_any_row_order(method, recorded):
 
 
 def test_another_seed_gives_other_ids(method):
+    if method in SEEDLESS:
+        pytest.skip("ranks rows by what was recorded alone")
     one, other = (choose(POOLS["decaying"], method, 30, seed=seed)[0] for seed in (0, 1))
     assert one.sha256 != other.sha256
 

@@ -137,8 +137,8 @@ def _seed(seed: int, step: int, rank: int) -> int:
 def _seed_all(device: torch.device, seed: int) -> None:
     """`torch.manual_seed` for the devices in use: it spends a millisecond on those that are not there."""
     torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def _free_memory() -> None:

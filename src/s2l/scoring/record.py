@@ -41,8 +41,8 @@ def record(
     """The sums of every row at every checkpoint; shards that are already in `folder` are not scored again.
 
     `place` names a row of `tokens` for a person, should its loss not be finite; several processes must pickle it.
-    stored: the file of `tokens`. Only with it is the work shared by `processes`, by default one for each GPU: the sums
-    are the same to the last bit. What is not stored is scored here.
+    stored: the file of `tokens`. Only with it is the work shared by `processes`, by default one for each GPU: on a CPU
+    the sums are the same to the last bit. What is not stored is scored here.
     """
     items = [item for checkpoint in checkpoints for item in store.work_items(len(tokens), checkpoint)]
     todo = [item for item in items if not store.is_done(item, folder, tokens.ids)]

@@ -1,0 +1,21 @@
+"""High learnability: the rows whose loss training lowers most (Zhou et al. 2023)."""
+
+from __future__ import annotations
+
+from s2l import config
+from s2l.progress import Progress
+from s2l.selection.scores import ranked
+from s2l.types import Plan, Recorded
+
+
+class Settings(config.Settings):
+    """There is nothing to set."""
+
+
+def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:  # noqa: ARG001
+    """The largest fall of the mean loss first, from before training (the first checkpoint if that was not recorded)."""
+    trajectories = recorded.trajectories
+    losses_NT = trajectories.losses_NT
+    if trajectories.steps[0] != 0:
+        progress.note("learnability is counted from the first checkpoint: nothing was recorded before training")
+    return ranked(losses_NT[:, -1] - losses_NT[:, 0], since_step=trajectories.steps[0])

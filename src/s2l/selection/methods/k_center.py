@@ -1,0 +1,34 @@
+"""k-center: each next row the farthest from all before it (Sener & Savarese 2018, arXiv 1708.00489).
+
+Distance is Euclidean, of the directions of mean last hidden states over response tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from s2l import config
+from s2l.progress import Progress
+from s2l.selection import keyed
+from s2l.selection.greedy import k_center
+from s2l.selection.scores import AT_ONE, At, asked_of, column, places, ranked
+from s2l.selection.unit import UNITS, directions
+from s2l.types import Plan, Recorded
+
+
+class Settings(config.Settings):
+    """Whose states."""
+
+    at: At = Field("late", description=AT_ONE)
+
+
+def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:
+    """The farthest-first order, for as many rows as are asked for, from a row keyed by (seed, id)."""
+    at = column(settings.at, recorded.trajectories.steps)
+    units_ND = directions(asked_of(recorded).embeddings("response", at))
+    first = int(keyed.keys(seed, "k-center", recorded.trajectories.ids).argmin())
+    wanted = min(recorded.most or len(recorded), len(recorded))
+    with progress.stage("k-center", wanted, "rows") as advance:
+        order_N, squared = k_center(units_ND, first, wanted, advance)
+    return ranked(places(order_N), radius=float(np.sqrt(squared[-1])) / UNITS if wanted > 1 else None)
