@@ -27,6 +27,7 @@ from s2l.proxy.ranks import ALONE, Ranks, joined
 from s2l.proxy.stage import PLAN, device_for, enough_memory, follow, proxy_tokenizer, train_proxy
 from s2l.run_folder import RunFolder, hold
 from s2l.scoring.record import record
+from s2l.scoring.represent import RunRepresentations
 from s2l.selection.keep import read_keep
 from s2l.selection.select import check, select, settled
 from s2l.selection.signal import Signal, signal
@@ -174,7 +175,8 @@ def to_recorded(
     scorable = order[~excluded_N[order]]
     if not np.array_equal(rows.ids[scorable], trajectories.ids):
         raise RunFolderError(f"{folder.path}: not every row is recorded yet; run the same command again")
-    recorded = Recorded(trajectories, rows.source_N[scorable], rows.sources, lengths_N)
+    more = RunRepresentations(folder, trajectories.steps, progress)
+    recorded = Recorded(trajectories, rows.source_N[scorable], rows.sources, lengths_N, more=more)
     if not folder.signal.is_file():
         with folder.timed("signal"):
             write_json(folder.signal, asdict(signal(trajectories, SIGNAL_CLUSTERS, seed, progress)))

@@ -58,6 +58,11 @@ class RunFolder:
         return self.path / "trajectories"
 
     @property
+    def representations(self) -> Path:
+        """What methods asked to be recorded beside the sums."""
+        return self.path / "representations"
+
+    @property
     def subsets(self) -> Path:
         """The chosen subsets, one folder each."""
         return self.path / "subsets"

@@ -59,7 +59,8 @@ def record(losses_NT, sources=("a", "b", "c"), most=None):
             steps=tuple(range(1, checkpoints + 1)),
             tokens_N=tokens_N,
             sums={
-                name: (mean_NT * tokens_N[:, None]).astype(np.float32) for name, mean_NT in statistics(losses_NT).items()
+                name: (mean_NT * tokens_N[:, None]).astype(np.float32)
+                for name, mean_NT in statistics(losses_NT).items()
             },
         ),
         source_N=np.arange(n) ** 2 % len(sources),

@@ -9,7 +9,6 @@ from s2l.progress import SILENT, Silent
 from s2l.selection.draw import draw
 from s2l.selection.methods import get, methods
 
-
 NAMES = [
     "aum",
     "balanced-random",

@@ -1,6 +1,7 @@
 """Every method that ranks by recorded sums, against its formula written out row by row."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def mean(values):
 
 def drops(row):
     hits = MEANS["hits"][row]
-    return [max(0.0, before - after) for before, after in zip(hits, hits[1:], strict=False)]
+    return [max(0.0, before - after) for before, after in pairwise(hits)]
 
 
 def deviation(values):

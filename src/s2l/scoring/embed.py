@@ -42,9 +42,7 @@ def embed(
     return embedding_nD
 
 
-def _weights(
-    pooling: Pooling, batch: Batch, lengths_B: Int[torch.Tensor, " B"]
-) -> Float[torch.Tensor, "B L"]:
+def _weights(pooling: Pooling, batch: Batch, lengths_B: Int[torch.Tensor, " B"]) -> Float[torch.Tensor, "B L"]:
     rows, length = batch.input_ids_BL.shape
     if pooling == "response":
         weight = torch.zeros(rows * length, device=batch.input_ids_BL.device)

@@ -1,15 +1,15 @@
 """The norm of every row's own gradient, many rows in one backward pass.
 
-The rows' losses add up, so what flows back through a module is each row's own. Its weights' gradient is never made: of a
-linear layer with inputs a and output gradients g, ‖Σ_l g_l a_lᵀ‖² is the sum of the products of two Gram matrices, or is
-taken directly where that is less work (Goodfellow 2015, arXiv 1510.01799; "ghost norms", Li et al. 2021,
-arXiv 2110.05679).
+The rows' losses add up, so what flows back through a module is each row's own. Its weights' gradient is never made: of
+a linear layer with inputs a and output gradients g, ‖Σ_l g_l a_lᵀ‖² is the sum of the products of two Gram matrices, or
+is taken directly where that is less work (Goodfellow 2015, arXiv 1510.01799; Li et al. 2021, arXiv 2110.05679).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -68,7 +68,7 @@ def squared_norms_alone(model: PreTrainedModel, batch: Batch, scope: Scope) -> F
     wanted = list(model.parameters() if scope == "all" else head.parameters())
     starts = np.concatenate([[0], np.cumsum(batch.count_B)])
     squared = []
-    for row, (start, stop) in enumerate(zip(starts, starts[1:], strict=False)):
+    for row, (start, stop) in enumerate(pairwise(starts.tolist())):
         given = {"input_ids": batch.input_ids_BL[row : row + 1], "use_cache": False}
         with torch.enable_grad():
             if scope == "all":
@@ -99,7 +99,7 @@ def squared_norms(model: PreTrainedModel, batch: Batch, scope: Scope) -> Float[t
             states_RD.backward(excess_RV @ head.weight)
     starts = np.concatenate([[0], np.cumsum(batch.count_B)])
     squared_B = torch.zeros(len(count_B), dtype=torch.float64, device=count_B.device)
-    for row, (start, stop) in enumerate(zip(starts, starts[1:], strict=False)):
+    for row, (start, stop) in enumerate(pairwise(starts.tolist())):
         states_rD, excess_rV = states_RD[start:stop].detach(), excess_RV[start:stop]
         squared_B[row] = linear_squared(states_rD[None], excess_rV[None])[0]
         if head.bias is not None:
@@ -212,12 +212,13 @@ def _of_norm(module: torch.nn.Module, given: torch.Tensor, gradient: torch.Tenso
             functional_call(module, {**own, "weight": torch.full_like(own["weight"], value)}, (given,))
             for value in (1.0, 0.0)
         )
-    squared_B = (gradient * (one - none)).sum(dim=1).square().sum(dim=1, dtype=torch.float64)
+    squared_B = _of_bias(gradient * (one - none))
     return squared_B + _of_bias(gradient) if own.get("bias") is not None else squared_B
 
 
-def _of_bias(gradient_BLO: torch.Tensor) -> torch.Tensor:
-    return gradient_BLO.sum(dim=1).square().sum(dim=1, dtype=torch.float64)
+def _of_bias(gradient: torch.Tensor) -> torch.Tensor:
+    """Of what is added, elementwise: the sum over all dimensions but the first (rows) and the last (its own)."""
+    return gradient.flatten(1, -2).sum(dim=1).square().sum(dim=1, dtype=torch.float64)
 
 
 def _rule(module: torch.nn.Module) -> Rule:
@@ -240,6 +241,6 @@ def _is_right(model: PreTrainedModel, batch: Batch, scope: Scope) -> bool:
         return False
     try:
         ours = squared_norms(model, batch, scope)
-    except (NotCoveredError, RuntimeError, TypeError, AttributeError):
+    except (NotCoveredError, RuntimeError, TypeError, AttributeError, IndexError):
         return False
     return bool(torch.allclose(ours, squared_norms_alone(model, batch, scope), rtol=2 * SAME))

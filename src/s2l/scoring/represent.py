@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
+from s2l.data.tokens import load_tokens
+from s2l.errors import RunFolderError
+from s2l.files import read_record
 from s2l.progress import Advance, Progress
+from s2l.proxy import checkpoints
 from s2l.proxy.checkpoints import load_model
+from s2l.proxy.load import load_tokenizer
+from s2l.proxy.plan import PLAN, Plan
+from s2l.run_folder import RunFolder
 from s2l.scoring.embed import Pooling, embed
 from s2l.scoring.gradients import Scope, gradient_norms
 from s2l.scoring.score import Scorer, score
+from s2l.scoring.setup import kept_scorer
 from s2l.trajectories import store, vectors
 from s2l.types import STATISTICS, Checkpoint, Tokens
 
@@ -27,15 +35,37 @@ GRADIENT_PASSES = 3
 class RunRepresentations:
     """The representations of a run's rows, in id order; `types.Representations` says what they are.
 
-    begin: the token that a response alone begins with. scorer: how the run's losses were scored.
+    steps: of the recorded checkpoints. What is read from the run's folder is read when a method first asks.
     """
 
-    tokens: Tokens
-    checkpoints: Sequence[Checkpoint]
-    scorer: Scorer
-    begin: int
-    folder: Path
+    run: RunFolder
+    steps: tuple[int, ...]
     progress: Progress
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Of the rows."""
+        return load_tokens(self.run.tokens)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """How the run's losses were scored, in float32."""
+        plan = Plan.from_json(read_record(self.run.proxy / PLAN))
+        return replace(kept_scorer(plan, self.run.trajectories), precision="float32")
+
+    @cached_property
+    def begin(self) -> int:
+        """The token that a response alone begins with: the beginning of a text, or the end of the one before."""
+        tokenizer = load_tokenizer(self.run.tokenizer)
+        begin: int = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        return begin
+
+    def checkpoint(self, column: int) -> Checkpoint:
+        """The checkpoint of the column; RunFolderError where it is gone."""
+        found = checkpoints.find(self.run.proxy, step := self.steps[column])
+        if found is None:
+            raise RunFolderError(f"{self.run.proxy}: the checkpoint at step {step} is gone; the method needs it")
+        return found
 
     def embeddings(self, pooling: Pooling, column: int) -> Float[np.ndarray, "N D"]:
         """Mean of the last hidden states at the checkpoint of this column."""
@@ -68,7 +98,7 @@ class RunRepresentations:
     def _recorded(
         self, name: str, column: int, compute: Compute, passes: int, tokens: Tokens | None = None
     ) -> Float[np.ndarray, "N D"]:
-        checkpoint, folder = self.checkpoints[column], self.folder / name
+        checkpoint, folder = self.checkpoint(column), self.run.representations / name
         items = store.work_items(len(self.tokens), checkpoint)
         todo = [item for item in items if not vectors.is_done(item, folder, self.tokens.ids)]
         if todo:
@@ -76,7 +106,7 @@ class RunRepresentations:
             total = sum(int(lengths_N[item.rows.start : item.rows.stop].sum()) for item in todo)
             self.progress.note(
                 f"{name} at step {checkpoint.step} is not recorded yet: it takes as much as {passes} of the run's "
-                f"{len(self.checkpoints)} recordings, once"
+                f"{len(self.steps)} recordings, once"
             )
             model = load_model(checkpoint, self.scorer.device)
             with self.progress.stage(f"record {name}", total, "tokens") as advance:

@@ -29,7 +29,9 @@ class ClusterSettings(config.Settings):
     cluster_seed: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Seed of k-means alone; the run's seed if not given."
     )
-    kernel: Kernel = Field("own", description="Whose search finds the nearest centroids; the subset is the same, faiss is slower.")
+    kernel: Kernel = Field(
+        "own", description="Whose search finds the nearest centroids, to the same subset; faiss is slower."
+    )
 
 
 def by_trajectory(

@@ -21,7 +21,9 @@ from s2l.trajectories.store import CHECKPOINT_KEY, WorkItem
 from s2l.types import ID_LENGTH
 
 
-def write_item(item: WorkItem, folder: Path, ids: Shaped[np.ndarray, " N"], vectors_nD: Float[np.ndarray, "n D"]) -> None:
+def write_item(
+    item: WorkItem, folder: Path, ids: Shaped[np.ndarray, " N"], vectors_nD: Float[np.ndarray, "n D"]
+) -> None:
     """Save the vectors of one work item, whole or not at all."""
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(vectors_nD.astype(np.float32).ravel()), vectors_nD.shape[1])
     named = {"id": as_text(ids[item.rows.start : item.rows.stop]), "vector": vectors}

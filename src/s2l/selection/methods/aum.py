@@ -11,6 +11,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_trajectories
 from s2l.selection.scores import ranked
 from s2l.types import Plan, Recorded
 
@@ -25,3 +26,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     """By the mean margin."""
     area_N = recorded.trajectories.mean("margin").mean(axis=1)
     return ranked(area_N if settings.first == "low" else -area_N)
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:  # noqa: ARG001
+    """Training dynamics."""
+    return of_trajectories(steps)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_trajectories
 from s2l.selection.scores import ranked
 from s2l.types import Plan, Recorded
 
@@ -34,3 +35,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
             return ranked(probability_NT.mean(axis=1))
         case "easy":
             return ranked(-probability_NT.mean(axis=1))
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:  # noqa: ARG001
+    """Training dynamics."""
+    return of_trajectories(steps)

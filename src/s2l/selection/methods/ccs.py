@@ -15,6 +15,7 @@ from pydantic import Field
 from s2l import config
 from s2l.progress import Progress
 from s2l.selection import keyed
+from s2l.selection.cost import Cost, of_one_model, of_trajectories
 from s2l.selection.scores import mean_at
 from s2l.types import Plan, Recorded, Trajectories
 
@@ -59,3 +60,12 @@ def _difficulty(score: str, trajectories: Trajectories) -> Float[np.ndarray, " N
             return mean_at(trajectories, "el2n", "early")
         case _:
             return mean_at(trajectories, "nll", "late")
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """That of the difficulty."""
+    return (
+        of_one_model("early" if settings.score == "el2n" else "late", steps)
+        if settings.score != "aum"
+        else of_trajectories(steps)
+    )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_one_model
 from s2l.selection.scores import AT, At, mean_at, ranked
 from s2l.types import Plan, Recorded
 
@@ -22,3 +23,8 @@ class Settings(config.Settings):
 def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:  # noqa: ARG001
     """The largest error first."""
     return ranked(-mean_at(recorded.trajectories, "el2n", settings.at))
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """The scores of the checkpoints averaged."""
+    return of_one_model(settings.at, steps)

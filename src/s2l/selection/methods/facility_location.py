@@ -10,6 +10,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_one_model
 from s2l.selection.greedy import facility_location
 from s2l.selection.scores import AT_ONE, At, asked_of, column, places, ranked
 from s2l.selection.unit import UNITS, directions
@@ -30,3 +31,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     with progress.stage("facility location", wanted, "rows") as advance:
         order_N, gains = facility_location(units_ND, wanted, advance)
     return ranked(places(order_N), mean_similarity=float(gains.sum()) / (2 * UNITS**2 * len(recorded)))
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """One pass for the embeddings."""
+    return of_one_model(settings.at, steps, recorded=False, more=1)

@@ -10,6 +10,7 @@ import numpy as np
 from s2l import config
 from s2l.errors import SettingsError
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_trajectories
 from s2l.selection.scores import ranked
 from s2l.types import Plan, Recorded
 
@@ -25,3 +26,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
         raise SettingsError("forgetting needs 2 checkpoints or more, there is 1: record more")
     drops_N = (drop_NS > 0).sum(axis=1)
     return ranked(-(drops_N + drop_NS.mean(axis=1) / 2), rows_never_forgotten=int((drops_N == 0).sum()))
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:  # noqa: ARG001
+    """Training dynamics."""
+    return of_trajectories(steps)

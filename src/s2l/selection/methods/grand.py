@@ -13,6 +13,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import BACKWARD, Cost, of_one_model
 from s2l.selection.scores import AT, At, asked_of, columns, ranked
 from s2l.types import Plan, Recorded
 
@@ -29,3 +30,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     more = asked_of(recorded)
     at = columns(settings.at, recorded.trajectories.steps)
     return ranked(-np.mean([more.gradient_norms(settings.scope, column) for column in at], axis=0, dtype=np.float64))
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """A backward pass for each checkpoint averaged."""
+    return of_one_model(settings.at, steps, recorded=False, more=1 + BACKWARD if settings.scope == "all" else 1)

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
-from s2l.selection.scores import AT_ONE, At, asked_of, column, ranked
+from s2l.selection.cost import Cost, of_one_model
+from s2l.selection.scores import AT_ONE, At, asked_of, column
 from s2l.types import Plan, Recorded
 
 
@@ -33,3 +34,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
         last_N=useless_N,
         facts={"prompt_does_not_help": int(useless_N.sum()), "median_ifd": float(np.exp(np.median(log_ratio_N)))},
     )
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """The losses, and a pass over the responses alone."""
+    return Cost(of_one_model(settings.at, steps).trained, recorded=1, more=1)

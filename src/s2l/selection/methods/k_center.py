@@ -11,6 +11,7 @@ from pydantic import Field
 from s2l import config
 from s2l.progress import Progress
 from s2l.selection import keyed
+from s2l.selection.cost import Cost, of_one_model
 from s2l.selection.greedy import k_center
 from s2l.selection.scores import AT_ONE, At, asked_of, column, places, ranked
 from s2l.selection.unit import UNITS, directions
@@ -32,3 +33,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     with progress.stage("k-center", wanted, "rows") as advance:
         order_N, squared = k_center(units_ND, first, wanted, advance)
     return ranked(places(order_N), radius=float(np.sqrt(squared[-1])) / UNITS if wanted > 1 else None)
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """One pass for the embeddings."""
+    return of_one_model(settings.at, steps, recorded=False, more=1)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import Cost
 from s2l.selection.scores import ranked
 from s2l.types import Plan, Recorded
 
@@ -23,3 +24,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     """By the number of proxy tokens."""
     tokens_N = recorded.trajectories.tokens_N if settings.of == "response" else recorded.lengths_N
     return ranked(tokens_N * (1.0 if settings.first == "short" else -1.0))
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:  # noqa: ARG001
+    """Nothing is scored."""
+    return Cost()

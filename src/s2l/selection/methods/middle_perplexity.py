@@ -7,6 +7,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_one_model
 from s2l.selection.scores import AT, At, mean_at, ranked
 from s2l.types import Plan, Recorded
 
@@ -23,3 +24,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     rank_N = np.empty(len(losses_N))
     rank_N[np.argsort(losses_N, kind="stable")] = np.arange(len(losses_N))
     return ranked(np.abs(rank_N - (len(losses_N) - 1) / 2), median_perplexity=float(np.exp(np.median(losses_N))))
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """One model's scores."""
+    return of_one_model(settings.at, steps)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_one_model
 from s2l.selection.scores import AT, At, mean_at, ranked
 from s2l.types import Plan, Recorded
 
@@ -23,3 +24,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     """By the mean loss, whose exponential is the perplexity."""
     losses_N = mean_at(recorded.trajectories, "nll", settings.at)
     return ranked(losses_N if settings.first == "low" else -losses_N)
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """One model's scores."""
+    return of_one_model(settings.at, steps)

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from s2l.progress import Progress
 from s2l.selection import keyed
+from s2l.selection.cost import Cost, of_trajectories
 from s2l.selection.grouping import ClusterSettings, by_trajectory, told, unsteadiness
 from s2l.selection.kmeans import Clustering
 from s2l.types import Plan, Recorded, Trajectories
@@ -52,3 +53,8 @@ def _scores(within: str, trajectories: Trajectories, clustering: Clustering, see
             return clustering.distance_N
         case _:
             return keyed.uniform(keyed.keys(seed, "s2l/draw", trajectories.ids))
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:  # noqa: ARG001
+    """Training dynamics."""
+    return of_trajectories(steps)

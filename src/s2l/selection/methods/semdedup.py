@@ -13,6 +13,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_one_model
 from s2l.selection.kmeans import kmeans
 from s2l.selection.scores import AT_ONE, At, asked_of, column, ranked
 from s2l.selection.unit import UNITS, directions
@@ -52,3 +53,8 @@ def _to_those_before(units_nD: np.ndarray) -> np.ndarray:
         similar[np.triu_indices(len(part), start, similar.shape[1])] = -np.inf
         largest_n[start : start + AT_ONCE] = np.maximum(similar.max(axis=1) / UNITS**2, -1)
     return largest_n
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
+    """One pass for the embeddings."""
+    return of_one_model(settings.at, steps, recorded=False, more=1)

@@ -7,6 +7,7 @@ none, so the trajectories are S2L's losses. K = 1000, evenly, the least total va
 from __future__ import annotations
 
 from s2l.progress import Progress
+from s2l.selection.cost import Cost, of_trajectories
 from s2l.selection.grouping import ClusterSettings, by_trajectory, told, unsteadiness
 from s2l.types import Plan, Recorded
 
@@ -29,3 +30,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
         distance_N=clustering.distance_N,
         facts=told(clustering),
     )
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:  # noqa: ARG001
+    """Training dynamics."""
+    return of_trajectories(steps)
