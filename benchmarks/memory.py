@@ -1,4 +1,4 @@
-"""Peak memory of scoring, over the model and one batch: the same for any number of rows.
+"""Peak memory of scoring, over the model and one batch: how little it grows with the number of rows.
 
 Anonymous memory (RssAnon, Linux), every 5 ms: the tokens are mapped from a file, whose pages the system takes back at
 will. Each size is measured in a process of its own, on made-up rows in the built-in shape.
@@ -29,12 +29,13 @@ from s2l.config import ProxySettings
 from s2l.data.tokens import load_tokens, save_tokens
 from s2l.proxy import checkpoints
 from s2l.proxy.builtin import build_model
-from s2l.proxy.plan import make_plan
 from s2l.scoring.record import record_items
+from s2l.scoring.score import Scorer
 from s2l.trajectories import store
 from s2l.types import Tokens
 
 MIB = 2**20
+BATCH_TOKENS = 4096
 
 
 def main() -> None:
@@ -67,17 +68,17 @@ def measure(rows: int, length: int, precision: str, threads: int) -> dict[str, A
         path = folder / "tokens.arrow"
         with ProcessPoolExecutor(1, get_context("spawn")) as aside:  # making them leaves nothing in this process
             aside.submit(make_tokens, rows, length, settings.vocabulary, path).result()
-            aside.submit(make_tokens, 2048 // length, length, settings.vocabulary, folder / "batch.arrow").result()
+            aside.submit(make_tokens, BATCH_TOKENS // length, length, settings.vocabulary, folder / "batch.arrow").result()
         tokens, batch = load_tokens(path), load_tokens(folder / "batch.arrow")
         model = build_model(settings, settings.vocabulary, 0, 512, 0)
         checkpoint = checkpoints.save(model, folder, 1)
         del model
-        plan = make_plan(rows, settings, batch_tokens=2048, threads=threads, device="cpu", seed=0)
+        scorer = Scorer(BATCH_TOKENS, torch.device("cpu"), precision, workers=threads)
 
         def scored(these: Tokens, where: str) -> float:
             items = iter(store.work_items(len(these), checkpoint))
             with peak() as seen:
-                for _ in record_items(items, these, torch.device("cpu"), plan, folder / where, str, lambda _n: None):
+                for _ in record_items(items, these, scorer, folder / where, str, lambda _n: None):
                     pass
             return seen.mib
 
