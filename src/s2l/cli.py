@@ -179,7 +179,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of the demo's pool and run.")] = DEMO_FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """The main job on a pool that s2l makes itself, with the built-in proxy; no network, a few minutes."""
+    """The main job on a pool that s2l makes itself, with the built-in proxy; no network, about a minute."""
     from s2l.demo import write_demo_pool
     from s2l.files import written_whole
 

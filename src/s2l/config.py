@@ -60,7 +60,9 @@ class ProxySettings(Settings):
     batch_size: Annotated[int, Field(ge=1)] | None = Field(None, description="Rows in a global batch.")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.03, description="Share of the steps that warm up.")
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="AdamW's weight decay.")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of matrix products; sums are exact.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of matrix products, in training and scoring."
+    )
     layers: Annotated[int, Field(ge=1, le=48)] = Field(2, description="Layers of the built-in proxy.")
     width: Annotated[int, Field(ge=32, multiple_of=32)] = Field(96, description="Width of the built-in proxy.")
     vocabulary: Annotated[int, Field(ge=300, le=65536)] = Field(4096, description="BPE of the built-in proxy.")
@@ -70,7 +72,9 @@ class ProxySettings(Settings):
         None, description="Processes that record; one for each GPU, and 1 on a CPU, if not given."
     )
     batch_tokens: Annotated[int, Field(ge=16)] | None = Field(
-        None, description="Tokens in one forward pass; 2048 on a CPU, 16384 on a GPU, if not given."
+        None,
+        description="Tokens in one pass of training; 2048 on a CPU, 16384 on a GPU, if not given. "
+        "Scoring takes two and four times as many.",
     )
 
 

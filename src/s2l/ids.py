@@ -49,6 +49,11 @@ def ids_of(column: pa.ChunkedArray, length: int) -> Shaped[np.ndarray, " N"]:
     return np.concatenate(buffers) if buffers else np.empty(0, f"S{length}")
 
 
+def as_text(ids: Shaped[np.ndarray, " N"]) -> pa.Array:
+    """The inverse of `ids_of`."""
+    return pa.array(ids).cast(pa.string())
+
+
 def _heads(ids: Shaped[np.ndarray, " N"]) -> UInt64[np.ndarray, " N"]:
     """The first eight characters as numbers of the same order."""
     return ids.astype("S8").view(">u8").astype(np.uint64)

@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from s2l.errors import RunFolderError
 from s2l.files import written_whole
+from s2l.ids import as_text, id_order, ids_of
 from s2l.types import ID_LENGTH, Rows, Tokens
 
 NAMES_KEY = b"s2l.names"
@@ -32,7 +33,7 @@ def save_rows(rows: Rows, tokens: Tokens, path: Path) -> None:
     names = json.dumps({"sources": rows.sources, "files": rows.files}).encode()
     table = pa.table(
         {
-            "id": pa.array(rows.ids.astype(str)),
+            "id": as_text(rows.ids),
             "occurrence": rows.occurrence_N,
             "source": rows.source_N,
             "file": rows.file_N,
@@ -55,10 +56,11 @@ def load_rows(path: Path) -> tuple[Rows, Int[np.ndarray, " scorable"]]:
             raise ValueError("another schema")
         names = json.loads(table.schema.metadata[NAMES_KEY])
         sources, files = tuple(names["sources"]), tuple(names["files"])
+        ids = ids_of(table["id"], ID_LENGTH)
     except Exception:  # Arrow has many ways to fail on a damaged file
         raise RunFolderError(f"{path}: damaged; remove it and run the same command again") from None
-    ids = np.asarray(table["id"].to_pylist(), dtype=f"S{ID_LENGTH}")
-    excluded = {id_: reason for id_, reason in zip(ids.tolist(), table["excluded"].to_pylist(), strict=True) if reason}
+    out = np.flatnonzero(table["excluded"].is_valid().to_numpy())
+    excluded = dict(zip(ids[out].tolist(), table["excluded"].take(out).to_pylist(), strict=True))
     lengths = table["tokens"].drop_null().to_numpy().astype(np.int64)
     scorable_ids = ids[table["tokens"].is_valid().to_numpy()]
     rows = Rows(
@@ -72,7 +74,7 @@ def load_rows(path: Path) -> tuple[Rows, Int[np.ndarray, " scorable"]]:
         line_N=table["line"].to_numpy(),
         excluded=excluded,
     )
-    return rows, lengths[np.argsort(scorable_ids)]
+    return rows, lengths[id_order(scorable_ids)]
 
 
 def place_of(path: Path, row: int) -> str:

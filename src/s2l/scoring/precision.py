@@ -14,8 +14,7 @@ from transformers.pytorch_utils import Conv1D
 def lower_(model: PreTrainedModel) -> PreTrainedModel:
     """Keep the weights of linear layers in bfloat16, in place, as autocast would cast them each time.
 
-    Embeddings, norms and what runs between the layers stay in float32; a head that is tied to the embedding is parted
-    from it.
+    Those of embeddings and norms stay in float32; a head that is tied to the embedding is parted from it.
     """
     for module in model.modules():
         if type(module) in {Linear, Conv1D}:

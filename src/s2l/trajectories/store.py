@@ -18,7 +18,7 @@ from jaxtyping import Float, Shaped
 
 from s2l.errors import RunFolderError
 from s2l.files import written_whole
-from s2l.ids import ids_of
+from s2l.ids import as_text, ids_of
 from s2l.threads import on_all_cores
 from s2l.trajectories.arrays import empty
 from s2l.types import ID_LENGTH, STATISTICS, Checkpoint, LazySums, Tokens, Trajectories
@@ -63,7 +63,7 @@ def work_items(n_rows: int, checkpoint: Checkpoint) -> list[WorkItem]:
 def write_item(item: WorkItem, folder: Path, tokens: Tokens, sums_Sn: Float[np.ndarray, "S n"]) -> None:
     """Save the sums of one work item, whole or not at all."""
     rows = slice(item.rows.start, item.rows.stop)
-    columns = [tokens.ids[rows].astype(str), tokens.response_lengths[rows].astype(np.int32), *sums_Sn]
+    columns = [as_text(tokens.ids[rows]), tokens.response_lengths[rows].astype(np.int32), *sums_Sn]
     metadata = {CHECKPOINT_KEY: item.checkpoint.sha256.encode()}
     table = pa.table([pa.array(column) for column in columns], SCHEMA.with_metadata(metadata))
     with written_whole(item.path(folder)) as part:
