@@ -12,8 +12,8 @@ test: $(VENV)/.installed-dev check
 	$(BIN)/pytest
 
 check: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""Peak memory of scoring, over the model and one batch: the same for any number of rows.
+"""Peak memory of scoring, over the model and one batch: how little it grows with the number of rows.
 
 Anonymous memory (RssAnon, Linux), every 5 ms: the tokens are mapped from a file, whose pages the system takes back at
 will. Each size is measured in a process of its own, on made-up rows in the built-in shape.
@@ -29,19 +29,20 @@ from s2l.config import ProxySettings
 from s2l.data.tokens import load_tokens, save_tokens
 from s2l.proxy import checkpoints
 from s2l.proxy.builtin import build_model
-from s2l.proxy.plan import make_plan
 from s2l.scoring.record import record_items
+from s2l.scoring.score import Scorer
 from s2l.trajectories import store
 from s2l.types import Tokens
 
 MIB = 2**20
+BATCH_TOKENS = 4096
 
 
 def main() -> None:
     """Measure every size and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 262_039])
-    parser.add_argument("--length", type=int, default=16, help="mean tokens of a row, of which half count")
+    parser.add_argument("--length", type=int, default=92, help="mean tokens of a row, of which half count")
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path)
@@ -66,28 +67,28 @@ def measure(rows: int, length: int, precision: str, threads: int) -> dict[str, A
         folder = Path(name)
         path = folder / "tokens.arrow"
         with ProcessPoolExecutor(1, get_context("spawn")) as aside:  # making them leaves nothing in this process
-            aside.submit(make_tokens, rows, length, settings.vocabulary, path).result()
-            aside.submit(make_tokens, 2048 // length, length, settings.vocabulary, folder / "batch.arrow").result()
-        tokens, batch = load_tokens(path), load_tokens(folder / "batch.arrow")
+            for count, stored in ((rows, path), (BATCH_TOKENS // length, folder / "batch.arrow")):
+                aside.submit(make_tokens, count, length, settings.vocabulary, stored).result()
         model = build_model(settings, settings.vocabulary, 0, 512, 0)
         checkpoint = checkpoints.save(model, folder, 1)
         del model
-        plan = make_plan(rows, settings, batch_tokens=2048, threads=threads, device="cpu", seed=0)
+        scorer = Scorer(BATCH_TOKENS, torch.device("cpu"), precision, workers=threads)
 
-        def scored(these: Tokens, where: str) -> float:
-            items = iter(store.work_items(len(these), checkpoint))
+        def scored(stored: Path, where: str) -> float:
             with peak() as seen:
-                for _ in record_items(items, these, torch.device("cpu"), plan, folder / where, str, lambda _n: None):
+                these = load_tokens(stored)
+                items = iter(store.work_items(len(these), checkpoint))
+                for _ in record_items(items, these, scorer, folder / where, str, lambda _n: None):
                     pass
             return seen.mib
 
         before = rss_anon()
-        one_batch = scored(batch, "batch")
-        every_row = scored(tokens, "all")
+        one_batch = scored(folder / "batch.arrow", "batch")
+        every_row = scored(path, "all")
     return {
         "rows": rows,
         "precision": precision,
-        "tokens": int(tokens.start_N[-1]),
+        "tokens": int(load_tokens(path).start_N[-1]),
         "before_mib": round(before, 1),
         "model_and_one_batch_mib": round(one_batch, 1),
         "peak_mib": round(every_row, 1),

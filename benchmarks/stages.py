@@ -9,15 +9,13 @@ out), loads them, clusters, draws 11 % and exports.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from measure import stage
+from measure import save, stage
 
 from s2l.config import PoolSettings, SelectSettings, TokenSettings
 from s2l.data.export import write_selection
@@ -67,9 +65,8 @@ def main() -> None:
         "chosen": chosen.budget,
         "overlap_with_random": round(overlap, 4),
         "stages": stages,
-        "machine": f"{platform.system()} {platform.machine()}",
     }
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    save(args.out, result)
 
 
 def _store(tokens: Tokens, folder: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2l.ids import are_unique, find_ids, id_order, ids_of
+from s2l.ids import are_unique, as_text, find_ids, id_order, ids_of
 
 ID = st.builds(
     lambda head, tail: f"{head}0000000{'0' * 15}{tail}".encode(), st.sampled_from("ab"), st.sampled_from("0123456789")
@@ -38,3 +38,10 @@ def test_ids_come_from_a_column_whatever_its_chunks():
     assert ids_of(column, 24).tolist() == [id_.encode() for id_ in ids]
     with pytest.raises(pa.ArrowInvalid):
         ids_of(pa.chunked_array([["too short"]]), 24)
+
+
+@given(IDS)
+def test_ids_as_text_and_back_are_the_same(ids):
+    text = as_text(ids)
+    assert text.type == pa.string()
+    assert ids_of(pa.chunked_array([text]), 24).tolist() == ids.tolist()

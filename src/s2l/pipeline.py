@@ -60,6 +60,7 @@ def run(
             pool = read(settings, folder, progress, dataset)
             if not folder.manifest.is_file():
                 tokens = to_tokens(pool, settings, folder, progress)
+                del pool  # its text is not needed any more
                 rows, lengths_N = load_rows(folder.rows)
                 trajectories = to_trajectories(tokens, settings, folder, progress, ranks)
                 recorded, strength = to_recorded(trajectories, rows, lengths_N, settings.seed, folder, progress)

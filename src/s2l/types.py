@@ -22,6 +22,8 @@ from s2l.ids import are_unique, find_ids, id_order
 Role = Literal["system", "user", "input", "assistant", "tool", "text"]
 STATISTICS = ("nll", "hits", "p_target", "p_max", "entropy", "el2n", "margin")
 ID_LENGTH = 24
+AT_ONCE = 65_536
+"""Rows whose tokens are counted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,11 @@ class Tokens:
     @cached_property
     def response_lengths(self) -> Int[np.ndarray, " N"]:
         """Tokens per row that count in the loss."""
-        lengths_N: Int[np.ndarray, " N"] = np.add.reduceat(self.counted, self.start_N[:-1], dtype=np.int64)
+        lengths_N = np.empty(len(self), dtype=np.int64)
+        for start in range(0, len(self), AT_ONCE):  # numpy makes int64 of all that it sums at once
+            first_n = self.start_N[start : start + AT_ONCE + 1]
+            counted = self.counted[first_n[0] : first_n[-1]]
+            lengths_N[start : start + AT_ONCE] = np.add.reduceat(counted, first_n[:-1] - first_n[0], dtype=np.int64)
         return lengths_N
 
 

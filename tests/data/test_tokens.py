@@ -16,6 +16,7 @@ from toy_tokenizers import (
     user,
 )
 
+from s2l import types
 from s2l.config import TokenSettings
 from s2l.data.encode import probe_tokenizer
 from s2l.data.templates import render
@@ -296,3 +297,13 @@ def assert_same(one: Tokens, other: Tokens) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         assert getattr(one, name).dtype == getattr(other, name).dtype
     assert one.excluded == other.excluded
+
+
+def test_response_tokens_are_counted_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(types, "AT_ONCE", 3)
+    rows = [[True, False], [False, True, True], [False, True], [False, False, True], [True], [False, True, True, True]]
+    counted = np.array([value for row in rows for value in row])
+    ids = np.array([b"%024d" % i for i in range(len(rows))])
+    start_N = np.cumsum([0, *map(len, rows)])
+    tokens = Tokens(ids, np.zeros(len(counted), np.int32), counted, start_N, np.zeros(len(rows), dtype=bool))
+    assert tokens.response_lengths.tolist() == [sum(row) for row in rows]

@@ -75,6 +75,11 @@ def test_an_error_in_a_process_is_the_same_error_here(tmp_path: Path) -> None:
     assert living(tmp_path) == 0
 
 
+def test_an_error_that_cannot_travel_comes_as_its_text(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="UntravelledError: no way"):
+        list(local.run(ToyJob(tmp_path), [Toy("a", mishap="untravelled")], 1, lambda _units: None))
+
+
 def test_a_bug_in_a_process_shows_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="a bug") as caught:
         done(tmp_path, [Toy("a", mishap="bug")])

@@ -12,6 +12,13 @@ from pathlib import Path
 from s2l.errors import NumericsError
 
 
+class UntravelledError(Exception):
+    """Pickles, but does not unpickle, as errors of hub clients."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
 @dataclass(frozen=True)
 class Toy:
     """An item of a group, with what befalls the process that does it."""
@@ -65,6 +72,8 @@ class ToyJob:
             os._exit(3)
         if kind == "nan":
             raise NumericsError(f"{item}: not a number")
+        if kind == "untravelled":
+            raise UntravelledError("no", "way")
         if kind == "bug":
             raise KeyError("a bug")
         if kind == "descriptors":

@@ -16,9 +16,9 @@ def test_amounts_are_those_of_the_rows() -> None:
 
 
 def test_flops_by_hand() -> None:
-    shape = Shape(trunk=1000, head=50, layers=2, attention_width=8)
+    shape = Shape(trunk=1000, last_mlp=400, head=50, layers=2, attention_width=8)
     amount = Amount(rows=1, tokens=4, response_tokens=3, pairs=10)
-    assert forward(shape, amount) == 2 * 1000 * 4 + 2 * 50 * 3 + 4 * 2 * 8 * 10
+    assert forward(shape, amount) == 2 * 600 * 4 + 2 * (400 + 50) * 3 + 4 * 2 * 8 * 10
     assert training(shape, amount) == 3 * forward(shape, amount)
 
 
@@ -27,7 +27,8 @@ def test_the_shape_of_the_builtin_proxy_by_hand() -> None:
     layer = 3 * width * width + width * width + 2 * 4 * width * width  # qkv, out, both of the MLP
     biases_and_norms = (3 + 1 + 4 + 1) * width + 2 * 2 * width
     trunk = layers * (layer + biases_and_norms) + 2 * width
-    assert shape_of(toy_model()) == Shape(trunk, width * vocabulary, layers, width)
+    last_mlp = 2 * 4 * width * width + (4 + 1) * width
+    assert shape_of(toy_model()) == Shape(trunk, last_mlp, width * vocabulary, layers, width)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

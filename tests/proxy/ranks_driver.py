@@ -42,10 +42,18 @@ def plan_of(steps: int, workers: int) -> Plan:
     return Plan.from_json({**made.as_json(), "workers": workers})
 
 
-def toy_training(folder: str, steps: int, workers: int = 1, fitting: int = 10**6) -> None:
-    """Train, or help to; the first process writes each step's loss. Only `fitting` tokens fit into the last one."""
+def toy_training(folder: str, steps: int, workers: int = 1, fitting: int = 10**6, extra: int = 0) -> None:
+    """Train, or help to; the first process writes each step's loss. Only `fitting` tokens fit into the last one.
+
+    extra: a parameter is there that only the last process has a gradient for.
+    """
     plan, model = plan_of(steps, workers), toy_model()
     with joined() as ranks, suppress(GoneError):
+        if extra:
+            one = torch.nn.Linear(1, 1, bias=False)
+            one.weight.grad = None if ranks.leads else torch.full((1, 1), 3.0)
+            ranks.sum_gradients(one)
+            extra_gradient = one.weight.grad.flatten().tolist()
         if ranks.rank == ranks.world - 1:
             model.base_model.register_forward_pre_hook(allocator(fitting), with_kwargs=True)
         if not ranks.leads:
@@ -64,6 +72,8 @@ def toy_training(folder: str, steps: int, workers: int = 1, fitting: int = 10**6
         Stepper.lead = noted
         found = train(model, TOKENS, plan, Path(folder), SILENT, ranks=ranks)
     result = {"losses": losses, "steps": [made.step for made in found]}
+    if extra:
+        result["extra_gradient"] = extra_gradient
     Path(folder, "losses.json").write_text(json.dumps(result))
 
 

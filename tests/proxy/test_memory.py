@@ -30,12 +30,13 @@ ERRORS = {
 
 @contextmanager
 def memory_for(model: PreTrainedModel, tokens: int, since: int = 0, kind: str = "gpu") -> Iterator[list[int]]:
-    """From its pass number `since` on, the model's device has memory for so many padded tokens at once."""
+    """From pass number `since` of training on, the model's device has memory for so many padded tokens at once."""
     passes: list[int] = []
 
-    def allocate(_module: torch.nn.Module, given: tuple, named: dict[str, torch.Tensor]) -> None:
-        passes.append((given[0] if given else named["input_ids"]).numel())
-        if passes[-1] > tokens and len(passes) > since:
+    def allocate(module: torch.nn.Module, given: tuple, named: dict[str, torch.Tensor]) -> None:
+        asked, done = (given[0] if given else named["input_ids"]).numel(), len(passes)
+        passes.extend([asked] * module.training)
+        if asked > tokens and done >= since:
             raise ERRORS[kind]
 
     hook = model.base_model.register_forward_pre_hook(allocate, with_kwargs=True)

@@ -16,6 +16,7 @@ from s2l.errors import SettingsError
 from s2l.files import read_json
 from s2l.library import select
 from s2l.proxy.plan import PLAN
+from s2l.proxy.ranks import ALONE, joined
 from toy_runs import BROKEN, FLAGS, Outcome, kept_ids, manifest, s2l
 
 Launch = Callable[..., list[Outcome]]
@@ -109,12 +110,27 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_alone(
     other = outcomes[1 - dies]
     if dies == 1:
         assert other.code == 6
-        assert other.error.startswith("error: another process of the launcher has ended; run the same command again")
+        assert other.error.startswith("error: another process of the launcher has ended, or cannot be reached (")
     else:
         assert other == Outcome(0, "", "")
     (again,) = launch(1, *command)
     assert again.code == 0, again.err
     assert "planned on 2 processes, now 1: the same up to floating-point noise" in again.err
+
+
+def test_what_a_launcher_sets_for_trainers_is_out_of_sight_and_comes_back(monkeypatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    monkeypatch.setenv("WORLD_SIZE", "")
+    with joined() as ranks:
+        assert ranks == ALONE
+        assert not [name for name in os.environ if name.startswith(("ACCELERATE_", "FSDP_"))]
+    assert os.environ["ACCELERATE_MIXED_PRECISION"] == "bf16"
+
+
+def test_a_gradient_that_one_rank_alone_has_counts(launch, alone, tmp_path: Path) -> None:
+    together = trained(launch, tmp_path, 2, extra=1)
+    assert together["extra_gradient"] == [3.0]
 
 
 def test_what_python_calls_is_for_one_process(toy_pool: Path, tmp_path: Path, monkeypatch) -> None:

@@ -98,6 +98,16 @@ def test_a_logit_that_is_not_a_number_shows_in_the_loss():
         assert np.isnan(fused(logits_RV, np.array([1]))["nll"]).all()
 
 
+def test_a_token_that_a_head_rules_out_is_as_if_it_were_not_there():
+    logits_RV = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
+    target_R = np.array([0, 1, 2, 3])
+    ruled_out_RV = logits_RV.copy()
+    ruled_out_RV[:, 5] = -np.inf
+    without = fused(logits_RV[:, :5], target_R)
+    for name, value_R in fused(ruled_out_RV, target_R).items():
+        np.testing.assert_allclose(value_R, without[name], rtol=1e-6, err_msg=name)
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     vocabulary=st.integers(2, 40),

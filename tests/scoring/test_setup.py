@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from s2l.config import ProxySettings
 from s2l.errors import MachineError
+from s2l.forecast.sample import tokens_at
 from s2l.progress import SILENT, Advance
 from s2l.proxy import checkpoints
 from s2l.proxy.plan import Plan, make_plan
@@ -30,6 +31,7 @@ ALL = np.arange(len(TOKENS))
 PLAN: Plan = make_plan(
     len(TOKENS), ProxySettings(model="builtin", width=64), batch_tokens=200, threads=1, device="cpu", seed=0
 )
+RESPONSES = 3.0 * TOKENS.response_lengths.sum()
 WHOLE = {"gemma2-soft-capped", "granite-scaled"}
 
 
@@ -88,15 +90,48 @@ def test_a_model_that_looks_at_padding_is_scored_row_by_row() -> None:
     assert not np.allclose(together, single, rtol=1e-3)
 
 
+def test_rows_of_one_length_and_a_long_one_show_padding_too() -> None:
+    lengths = TOKENS.lengths
+    short = np.flatnonzero(lengths == np.bincount(lengths).argmax())[:2]
+    rows = np.sort(np.append(short, lengths.argmax()))
+    few = tokens_at(TOKENS, rows)
+    assert len(set(few.lengths.tolist())) == 2
+    assert checked_path(looks_at_padding(toy_model()), few, CPU) == "alone"
+
+
+def test_row_by_row_nothing_is_padded() -> None:
+    for precision, device in (("float32", "cpu"), ("bfloat16", "cpu"), ("float32", "cuda")):
+        assert Scorer(200, torch.device(device), precision, path="alone").round_to == 1
+    assert Scorer(200, CPU, "bfloat16", path="trunk").round_to == 8
+
+
+def test_of_processes_that_halve_the_smallest_batch_is_kept(tmp_path: Path) -> None:
+    found = find_scorer(saved(tmp_path), TOKENS, PLAN, RESPONSES, tmp_path, SILENT)
+    for batch_tokens in (100, 50, 100):
+        setup.keep_scorer(replace(found, batch_tokens=batch_tokens), tmp_path)
+    assert find_scorer(saved(tmp_path), TOKENS, PLAN, RESPONSES, tmp_path, SILENT).batch_tokens == 50
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_after_a_launchers_processes_one_scores_with_the_threads_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "THREADS", 3)
+    for ranks, workers in ((1, 1), (2, 2), (8, 3)):
+        plan = replace(PLAN, ranks=ranks)
+        found = find_scorer(saved(tmp_path), TOKENS, plan, RESPONSES, tmp_path / str(ranks), SILENT)
+        assert found.workers == workers
+
+
 def test_what_was_found_is_told_once_kept_and_used_again(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path, "gemma2-soft-capped")
     first, again = Heard(), Heard()
-    found = find_scorer(checkpoint, TOKENS, PLAN, 3, tmp_path, first)
+    found = find_scorer(checkpoint, TOKENS, PLAN, RESPONSES, tmp_path, first)
     assert found == Scorer(200, CPU, "float32", 1, "whole", compiled=False)
     assert len(first.lines) == 1
     assert "its head does more than multiply" in first.lines[0]
     setup.keep_scorer(replace(found, batch_tokens=50), tmp_path)
-    assert find_scorer(checkpoint, TOKENS, PLAN, 3, tmp_path, again) == replace(found, batch_tokens=50)
+    assert find_scorer(checkpoint, TOKENS, PLAN, RESPONSES, tmp_path, again) == replace(found, batch_tokens=50)
     assert not again.lines
 
 
@@ -105,7 +140,7 @@ def test_many_logits_are_compiled_for_where_there_is_a_compiler(
 ) -> None:
     monkeypatch.setattr(setup, "LEAST_LOGITS", 1)
     heard = Heard()
-    found = find_scorer(saved(tmp_path), TOKENS, PLAN, 3, tmp_path, heard)
+    found = find_scorer(saved(tmp_path), TOKENS, PLAN, RESPONSES, tmp_path, heard)
     assert found.compiled == (compiled.compiled_update("cpu", torch.float32) is not None)
     eager, fast = (score(toy_model(), TOKENS, ALL, replace(found, compiled=on)) for on in (False, True))
     np.testing.assert_allclose(fast, eager, rtol=1e-5, atol=1e-5)
@@ -119,7 +154,7 @@ def test_without_a_compiler_scoring_is_eager_and_says_so(tmp_path: Path, monkeyp
     monkeypatch.setattr(torch, "compile", no_compiler)
     compiled.compiled_update.cache_clear()
     heard = Heard()
-    found = find_scorer(saved(tmp_path), TOKENS, PLAN, 3, tmp_path, heard)
+    found = find_scorer(saved(tmp_path), TOKENS, PLAN, RESPONSES, tmp_path, heard)
     compiled.compiled_update.cache_clear()
     assert not found.compiled
     assert any("no C++ compiler" in line for line in heard.lines)
@@ -137,7 +172,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_losses_stay(
     found = recording.record(TOKENS, [checkpoint], PLAN, tmp_path / "tight", heard, str)
     np.testing.assert_allclose(found.losses_NT, expected, atol=1e-5)
     assert heard.units == TOKENS.start_N[-1]
-    kept = find_scorer(checkpoint, TOKENS, PLAN, 1, tmp_path / "tight", SILENT)
+    kept = find_scorer(checkpoint, TOKENS, PLAN, RESPONSES, tmp_path / "tight", SILENT)
     assert kept.batch_tokens == {100: 100, 48: 50}[capacity]
 
 

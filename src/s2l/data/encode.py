@@ -158,6 +158,7 @@ def _gather_chat(rows: Sequence[Sequence[Segment]], encodings: Sequence[Encoding
     bounds = bounds_of(map(len, encodings))
     bounds_S = bounds_of(len(segment.text) for segments in rows for segment in segments)
     counted_S = np.array([segment.counted for segments in rows for segment in segments], dtype=np.bool_)
+    counted_S &= np.diff(bounds_S) > 0  # an answer of no characters shares none
     row_begins = bounds_S[bounds_of(map(len, rows))[:-1]]
     offsets = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
     in_row = np.fromiter(offsets, np.int64, 2 * bounds[-1]).reshape(-1, 2)

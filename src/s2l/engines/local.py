@@ -180,7 +180,16 @@ def serve(descriptor: int) -> None:
             tell("done", item)
     except Exception as error:
         error.add_note(traceback.format_exc())
-        tell("failed", error)
+        tell("failed", _that_travels(error))
+
+
+def _that_travels(error: Exception) -> Exception:
+    """The error, or its text where it does not survive the way to the parent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _listen(connection: Connection[Any, Any], inbox: SimpleQueue[bytes]) -> None:

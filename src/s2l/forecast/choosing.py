@@ -15,6 +15,7 @@ from s2l.data.export import export
 from s2l.flags import command
 from s2l.forecast.sample import drawn, rows_at
 from s2l.forecast.target import Budgeted
+from s2l.ids import id_order
 from s2l.pipeline import SIGNAL_CLUSTERS
 from s2l.selection.select import RANDOM, select
 from s2l.selection.signal import signal
@@ -41,7 +42,7 @@ def choosing(
     rows: Rows, usable: Int[np.ndarray, " N"], steps: Sequence[int], budgets: Sequence[Budgeted], settings: RunSettings
 ) -> tuple[float, float]:
     """Seconds of the signal, and of clusters and draw on all of the `usable` rows, from at most MOST_ROWS of them."""
-    by_id = usable[np.argsort(rows.ids[usable])]
+    by_id = usable[id_order(rows.ids[usable])]
     few = by_id[drawn(rows.ids[by_id], MOST_ROWS, settings.seed)]
     more = len(usable) / len(few)
     part = rows_at(rows, few)
@@ -57,7 +58,7 @@ def choosing(
 def exporting(pool: Pool, usable: Int[np.ndarray, " N"], asked: Budgeted, settings: RunSettings, folder: Path) -> float:
     """Seconds of one subset's export into `folder`, of as many rows as asked, chosen at random."""
     rows = pool.rows
-    by_id = usable[np.argsort(rows.ids[usable])]
+    by_id = usable[id_order(rows.ids[usable])]
     ones_N = np.ones(len(by_id), dtype=np.int64)
     nothing = Trajectories(rows.ids[by_id], (), ones_N, {})
     recorded = Recorded(nothing, rows.source_N[by_id], rows.sources, ones_N)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from s2l.scoring.trunk import last_mlp
 from s2l.types import Tokens
 
 BACKWARD = 2
@@ -33,10 +34,12 @@ class Amount:
 class Shape:
     """What a forward pass multiplies with. trunk: parameters outside embeddings and head. head: weights of the head.
 
+    last_mlp: those of the trunk that run only where a response token is predicted (`scoring/trunk.py`).
     attention_width: heads × dimensions of a head.
     """
 
     trunk: int
+    last_mlp: int
     head: int
     layers: int
     attention_width: int
@@ -63,12 +66,14 @@ def shape_of(model: PreTrainedModel) -> Shape:
     heads = getattr(config, "num_attention_heads", 0)
     dimensions = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0)
     weights = 0 if head is None else head.weight.numel()
-    return Shape(trunk, weights, config.num_hidden_layers, heads * dimensions)
+    mlp = last_mlp(model)
+    read = 0 if mlp is None else sum(weight.numel() for weight in mlp.parameters())
+    return Shape(trunk, read, weights, config.num_hidden_layers, heads * dimensions)
 
 
 def forward(shape: Shape, amount: Amount) -> float:
-    """Of one forward pass: 2 a weight and token (of the head: response token), 4 a layer, pair and dimension."""
-    trunk = 2 * shape.trunk * amount.tokens
+    """Of one forward pass: 2 a weight and token (last MLP, head: response token), 4 a layer, pair and dimension."""
+    trunk = 2 * ((shape.trunk - shape.last_mlp) * amount.tokens + shape.last_mlp * amount.response_tokens)
     head = 2 * shape.head * amount.response_tokens
     attention = 4 * shape.layers * shape.attention_width * amount.pairs
     return trunk + head + attention

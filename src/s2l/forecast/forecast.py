@@ -116,7 +116,8 @@ def forecast(settings: RunSettings, targets: Sequence[int] = PAPERS, progress: P
             with progress.stage("measure training", None, "tokens"):
                 trained = probe.training(tokens, tokenizer, settings, run_plan.steps, folder.proxy)
             with progress.stage("measure scoring", None, "tokens"):
-                scored = probe.scoring(tokens, trained, settings, folder.trajectories)
+                response_tokens = one_pass.response_tokens * len(run_plan.saves)
+                scored = probe.scoring(tokens, trained, settings, folder.trajectories, response_tokens)
         model = load_model(trained.checkpoint, device_for("cpu"))
         shape, parameters = shape_of(model), model.num_parameters()
         del model
@@ -200,14 +201,15 @@ def _budgets(
     """The rows and the share of the tokens of each budget; SettingsError for one that the pool cannot meet."""
     ids = tokens.ids if scale == 1 else np.sort(pool.rows.ids[usable])
     lengths_N = np.resize(tokens.lengths, len(ids))
-    asked = check(settings.select, len(pool), ids, lengths_N, read_keep(settings.select.keep))
+    known_N = lengths_N if scale == 1 else np.full(len(ids), settings.tokens.max_length)  # else all that could be
+    asked = check(settings.select, len(pool), ids, known_N, read_keep(settings.select.keep))
     return tuple(_budgeted(budget, len(pool), lengths_N) for budget in asked)
 
 
 def _budgeted(budget: Budget, read: int, lengths_N: Int[np.ndarray, " N"]) -> Budgeted:
     scorable = len(lengths_N)
     if budget.kind == "tokens":
-        share = float(budget.amount) / float(lengths_N.sum())
+        share = min(1.0, float(budget.amount) / float(lengths_N.sum()))
         return Budgeted(str(budget), max(1, int(share * scorable)), share)
     rows = resolve(budget, read=read, scorable=scorable)
     return Budgeted(str(budget), rows, rows / scorable)

@@ -106,7 +106,7 @@ def disk(
         tokenizer=size_of(folder.tokenizer),
         tokens=round(size_of(folder.tokens) * scale),
         checkpoints=proxy.checkpoints * size_of(checkpoint.path),
-        resume=proxy.parameters * FLOAT32 * (1 + ADAM),
+        resume=min(2, proxy.checkpoints) * proxy.parameters * FLOAT32 * (1 + ADAM),  # the old one goes last
         trajectories=round(proxy.checkpoints * _sums(folder.trajectories, scorable)),
         subsets=round((1 + settings.select.with_random) * _subsets(folder.subsets / LARGEST, read, budgets)),
     )

@@ -8,7 +8,6 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Shaped
 from transformers import PreTrainedTokenizerFast
 
@@ -18,7 +17,7 @@ from s2l.forecast.sample import drawn, tokens_at
 from s2l.forecast.watch import Watch
 from s2l.proxy.plan import Plan, global_batches, make_plan
 from s2l.proxy.stage import train_proxy
-from s2l.scoring.record import record
+from s2l.scoring.record import devices, record
 from s2l.types import Checkpoint, Tokens
 
 SECONDS = 6.0
@@ -117,12 +116,13 @@ def of_steps(watch: Watch, first_save: int) -> tuple[float, float]:
     return token, max(0.0, saving)
 
 
-def scoring(tokens: Tokens, trained: Trained, settings: RunSettings, folder: Path) -> Pace:
+def scoring(tokens: Tokens, trained: Trained, settings: RunSettings, folder: Path, response_tokens: float) -> Pace:
     """Score a few rows twice, and at three checkpoints; then as many rows as SECONDS hold, at one.
 
+    response_tokens: of the run, at all checkpoints: what it compiles, the probe compiles.
     Where several processes record, each has a checkpoint of its own, and the pace is that of all of them.
     """
-    seats = settings.proxy.processes or (torch.cuda.device_count() if trained.plan.device == "cuda" else 1)
+    seats = settings.proxy.processes or devices(trained.plan)
     alike = [replace(trained.checkpoint, step=step) for step in range(1, 3 * seats + 1)]
 
     def call(rows: int, checkpoints: int, name: str) -> tuple[float, int]:
@@ -140,6 +140,7 @@ def scoring(tokens: Tokens, trained: Trained, settings: RunSettings, folder: Pat
                 place,
                 stored=stored,
                 processes=seats,
+                response_tokens=response_tokens,
             )
         return watch.total, int(part.start_N[-1])
 

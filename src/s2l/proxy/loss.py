@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from s2l.scoring.batching import Batch
 from s2l.scoring.forward import HeadPath, response_logits
+from s2l.scoring.trunk import trunk_states
 
 CHUNK_ROWS = {"cpu": 512}
 CHUNK_ROWS_GPU = 4096
@@ -27,8 +28,7 @@ def backward(
     autocast = torch.autocast(batch.input_ids_BL.device.type, torch.bfloat16, enabled=precision == "bfloat16")
     if path == "trunk" and type(head) is torch.nn.Linear:
         with autocast:
-            hidden = model.base_model(input_ids=batch.input_ids_BL, use_cache=False).last_hidden_state
-            states_RD = hidden.flatten(0, 1)[batch.position_R]
+            states_RD = trunk_states(model, batch)
         dtype = torch.bfloat16 if precision == "bfloat16" else head.weight.dtype
         loss, grad_RD = head_backward(states_RD.detach(), head, batch.target_R, scale, dtype)
         states_RD.backward(grad_RD)

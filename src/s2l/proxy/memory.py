@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ import torch
 
 from s2l.errors import MachineError
 
-OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "DefaultCPUAllocator", "out of memory")
+OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -17,6 +18,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+
+
+def free_memory() -> None:
+    """Let the next try have what is no longer in use."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -18,8 +18,10 @@ import torch
 import torch.distributed as dist
 
 from s2l.errors import MachineError, SettingsError, shown
+from s2l.proxy.loss import gradient_of
 
-LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+LAUNCHER = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"})
+SETTINGS_OF_LAUNCHERS = ("ACCELERATE_", "FSDP_")
 PATIENCE = timedelta(days=30)
 """How long the others wait for the first to read and tokenize the pool; the death of a process ends it at once."""
 
@@ -84,17 +86,24 @@ class Ranks:
 
     @torch.no_grad()
     def sum_gradients(self, model: torch.nn.Module) -> None:
-        """The sum of all processes' gradients, in `.grad` on the first; what has none there keeps none."""
+        """The sum of all processes' gradients, in `.grad` on the first; none where no process has one."""
         if self.world == 1:
             return
         own = list(model.parameters())
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in own])
+        there = torch.tensor([p.grad is not None for p in own], dtype=torch.float32, device=flat.device)
         with _together():
             dist.reduce(flat, dst=0)
+            dist.reduce(there, dst=0)
         if self.leads:
-            for parameter, values in zip(own, flat.split([p.numel() for p in own]), strict=True):
-                if parameter.grad is not None:
-                    parameter.grad.copy_(values.view_as(parameter))
+            for parameter, values, any_ in zip(own, flat.split([p.numel() for p in own]), there.tolist(), strict=True):
+                if any_:
+                    gradient_of(parameter).copy_(values.view_as(parameter))
+
+    def part(self) -> None:
+        """Leave the group, all processes at the same time: after the training, whatever ended it."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
 
 
 ALONE = Ranks()
@@ -102,22 +111,23 @@ ALONE = Ranks()
 
 def launched() -> bool:
     """Whether a launcher started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return int(os.environ.get("WORLD_SIZE") or "1") > 1
 
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """This process's place in the launcher's group, joined for the block; alone if there is none."""
-    place = {name: os.environ.pop(name) for name in LAUNCHER if name in os.environ}
+    hidden = [name for name in os.environ if name in LAUNCHER or name.startswith(SETTINGS_OF_LAUNCHERS)]
+    place = {name: os.environ.pop(name) for name in hidden}
     try:
-        if int(place.get("WORLD_SIZE", "1")) == 1:
+        if int(place.get("WORLD_SIZE") or "1") == 1:
             yield ALONE
             return
         ranks = _join(place)
         try:
             yield ranks
         finally:
-            dist.destroy_process_group()
+            ranks.part()
     finally:
         os.environ.update(place)
 
@@ -140,7 +150,9 @@ def _join(place: Mapping[str, str]) -> Ranks:
 def _together() -> Iterator[None]:
     try:
         yield
-    except RuntimeError:
+    except RuntimeError as error:
+        reason = shown(str(error).partition("\n")[0])
         raise GoneError(
-            "another process of the launcher has ended; run the same command again, on as many processes as you like"
+            f"another process of the launcher has ended, or cannot be reached ({reason}); run the same command again, "
+            "on as many processes as you like"
         ) from None

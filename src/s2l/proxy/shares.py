@@ -30,18 +30,18 @@ def cut(lengths_b: Int[np.ndarray, " b"], batch_tokens: int) -> list[slice]:
 
     The cut with the least padding, each micro-batch costing `BATCH_COST` tokens of its own.
     """
-    lengths = lengths_b.tolist()
-    best: list[tuple[float, int]] = [(0, 0)] + [(float("inf"), 0)] * len(lengths)
-    for start, longest in enumerate(lengths):
-        for stop in range(start + 1, len(lengths) + 1):
-            padded = (stop - start) * longest
-            if padded > batch_tokens and stop > start + 1:
-                break
-            best[stop] = min(best[stop], (best[start][0] + padded + BATCH_COST, start))
+    size = len(lengths_b)
+    cost_b, start_b = np.full(size + 1, np.inf), np.zeros(size + 1, dtype=np.int64)
+    cost_b[0] = 0
+    for start, longest in enumerate(lengths_b.tolist()):
+        rows = np.arange(1, min(size - start, max(1, batch_tokens // longest)) + 1)
+        cost_r = cost_b[start] + rows * longest + BATCH_COST
+        better = start + rows[cost_r < cost_b[start + rows]]
+        cost_b[better], start_b[better] = cost_r[better - start - 1], start
     cuts: list[slice] = []
-    stop = len(lengths)
+    stop = size
     while stop:
-        start = best[stop][1]
+        start = int(start_b[stop])
         cuts.append(slice(start, stop))
         stop = start
     return cuts[::-1]

@@ -15,7 +15,7 @@ from s2l.errors import MachineError, RunFolderError, SettingsError, shown
 from s2l.files import read_json, read_record, remove, write_json, written_whole
 from s2l.progress import Progress
 from s2l.proxy import builtin, checkpoints, load
-from s2l.proxy.memory import enough_memory
+from s2l.proxy.memory import enough_memory, free_memory
 from s2l.proxy.plan import PLAN, Plan, make_plan
 from s2l.proxy.ranks import ALONE, GoneError, Ranks, launched
 from s2l.proxy.step import Stepper
@@ -104,13 +104,17 @@ def train_proxy(
         model = model or _start(settings, tokenizer, folder, max_length, seed)
         if settings.initial_checkpoint and found[0] is None:
             checkpoints.save(model, folder, 0)
-        call(ranks, plan)
-        with plan.cpu_threads():
-            train(model, tokens, plan, folder, progress, place, ranks)
+        try:
+            call(ranks, plan)
+            with plan.cpu_threads():
+                train(model, tokens, plan, folder, progress, place, ranks)
+        finally:
+            ranks.part()
         plan = _stored_plan(folder)
         found = [checkpoints.find(folder, step) for step in steps]
     else:
         ranks.tell(None)
+        ranks.part()
     missing = [step for step, checkpoint in zip(steps, found, strict=True) if checkpoint is None]
     if missing:
         raise RunFolderError(f"{folder}: the checkpoint at step {missing[0]} is gone; remove {folder} to train again")
@@ -158,6 +162,8 @@ def follow(
             closing(Stepper(model, tokens, plan, ranks)) as stepper,
         ):
             stepper.follow()
+        ranks.part()
+        free_memory()  # this process waits for the first one, which records on this device too
 
 
 def _new_plan(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import blake2b
 
 import numpy as np
@@ -12,15 +12,20 @@ from jaxtyping import Float, Int
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from s2l.errors import NumericsError
 from s2l.proxy.loss import backward
-from s2l.proxy.memory import is_out_of_memory
+from s2l.proxy.memory import free_memory, is_out_of_memory
 from s2l.proxy.plan import Plan, global_batches
-from s2l.proxy.ranks import Ranks
+from s2l.proxy.ranks import GoneError, Ranks
 from s2l.proxy.shares import cut, deal
 from s2l.proxy.workers import Workers
 from s2l.scoring.batching import Batch, collate
 from s2l.scoring.forward import HeadPath, choose_path, response_logits
+from s2l.scoring.setup import checked_path
 from s2l.types import Tokens
+
+LOOKED_AT = 512
+"""Tokens whose logits are made at once in search of one that is not finite."""
 
 
 class NoMemoryError(Exception):
@@ -67,7 +72,8 @@ class Stepper:
     def finish(self) -> None:
         """No more steps: the ranks that follow are free."""
         if self.ranks.leads:
-            self.ranks.tell(None)
+            with suppress(GoneError):
+                self.ranks.tell(None)
 
     def close(self) -> None:
         """End the workers."""
@@ -76,27 +82,31 @@ class Stepper:
     @torch.no_grad()
     def first_unsound(self, step: int, batch_tokens: int) -> int | None:
         """A row of the step whose loss is not finite; None where only the sum is not."""
-        for rows in self._dealt(step):
-            for batch in self._micro_batches(rows, batch_tokens):
-                logits_RV, target_R = next(response_logits(self.model, batch, self._path or "whole"))
-                unsound_R = ~cross_entropy(logits_RV, target_R, reduction="none").isfinite().cpu().numpy()
-                if unsound_R.any():
-                    return int(np.repeat(batch.rows_B, batch.count_B)[unsound_R.argmax()])
+        for batch in (batch for rows in self._dealt(step) for batch in self._micro_batches(rows, batch_tokens)):
+            row_R = np.repeat(batch.rows_B, batch.count_B)
+            start = 0
+            for logits_rV, target_r in response_logits(self.model, batch, self._path or "whole", LOOKED_AT):
+                unsound_r = ~cross_entropy(logits_rV, target_r, reduction="none").isfinite().cpu().numpy()
+                if unsound_r.any():
+                    return int(row_R[start + unsound_r.argmax()])
+                start += len(target_r)
         return None
 
     def _gradients(self, step: int, batch_tokens: int) -> Float[torch.Tensor, ""]:
         """The loss of the step on every rank, the sum of the gradients on the first."""
         self.ranks.give_weights(self.model)
         loss: Float[torch.Tensor, ""] | None = None
+        trouble: Exception | None = None
         try:
             loss = self._own_loss(step, batch_tokens)
         except Exception as error:
-            if not is_out_of_memory(error):
-                raise
+            trouble = None if is_out_of_memory(error) else error
         total, failures = self.ranks.total(loss)
+        if trouble is not None:
+            raise trouble
         if failures:
             self.workers.drop_gradients()
-            _free_memory()
+            free_memory()
             raise NoMemoryError
         self.ranks.sum_gradients(self.model)
         return total
@@ -108,7 +118,7 @@ class Stepper:
         count = len(self.workers)
         mine = self._dealt(step)[self.ranks.rank * count :][:count]
         if self._path is None:
-            self._path = choose_path(self.model, collate(self.tokens, self.batches[step][:1]).to(self.model.device))
+            self._path = self._found_path(step)
         path = self._path
 
         def loss_of(view: PreTrainedModel, rows: Int[np.ndarray, " b"]) -> Float[torch.Tensor, ""]:
@@ -119,6 +129,17 @@ class Stepper:
 
         return torch.stack(self.workers.losses(loss_of, mine)).sum()
 
+    def _found_path(self, step: int) -> HeadPath:
+        """The path by which rows in a batch have the losses each has alone; by its looks where that cannot be tried."""
+        try:
+            return checked_path(self.model, self.tokens, self.model.device)
+        except Exception as error:
+            if not (is_out_of_memory(error) or isinstance(error, NumericsError)):
+                raise
+            return choose_path(self.model, collate(self.tokens, self.batches[step][:1]).to(self.model.device))
+        finally:
+            self.model.train()
+
     def _dealt(self, step: int) -> list[Int[np.ndarray, " _"]]:
         """The step's rows, dealt to every worker of every rank."""
         rows_B = self.batches[step]
@@ -126,7 +147,7 @@ class Stepper:
         return [rows_B[share] for share in deal(lengths_B, responses_B, self.ranks.world * len(self.workers))]
 
     def _micro_batches(self, rows: Int[np.ndarray, " b"], batch_tokens: int) -> Iterator[Batch]:
-        for part in cut(self.lengths_N[rows], batch_tokens):
+        for part in cut(self.lengths_N[rows], 1 if self._path == "alone" else batch_tokens):
             yield collate(self.tokens, rows[part]).to(self.model.device)
 
 
@@ -139,10 +160,3 @@ def _seed_all(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
-
-
-def _free_memory() -> None:
-    """Let the next try have what the failed one's cache holds."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

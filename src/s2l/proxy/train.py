@@ -57,7 +57,7 @@ def train(
     resume_from = _last_complete(resume_folder)
     done_steps = _step_of(resume_from) if resume_from else 0
     with (
-        _own_randomness(),
+        _own_randomness(plan.device),
         quiet(),
         full_disk_is_one_line(resume_folder),
         plain_kernels(plan.device, plan.precision),
@@ -66,8 +66,10 @@ def train(
     ):
         trainer = ProxyTrainer(stepper, folder, advance, place)
         trainer.add_callback(SaveCheckpoints(plan.saves, folder))
-        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-        stepper.finish()
+        try:
+            trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        finally:
+            stepper.finish()
     found = [checkpoints.find(folder, step) for step in plan.saves]
     return [checkpoint for checkpoint in found if checkpoint is not None]
 
@@ -206,10 +208,10 @@ def _only_item(items: list[dict[str, int]]) -> dict[str, int]:
 
 
 @contextmanager
-def _own_randomness() -> Iterator[None]:
+def _own_randomness(device: str) -> Iterator[None]:
     """Whatever Trainer does to the global generators is undone."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([torch.cuda.current_device()] if device == "cuda" else []):
         try:
             yield
         finally:

@@ -30,14 +30,12 @@ class Batch:
     count_B: Int[np.ndarray, " B"]
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on `device`."""
-        return Batch(
-            self.rows_B,
-            self.input_ids_BL.to(device),
-            self.position_R.to(device),
-            self.target_R.to(device),
-            self.count_B,
-        )
+        """The same batch with its tensors on `device`; a GPU is sent them while it computes."""
+
+        def sent(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+        return Batch(self.rows_B, sent(self.input_ids_BL), sent(self.position_R), sent(self.target_R), self.count_B)
 
 
 def tokens_at_once(batch_tokens: int, max_length: int, vocabulary: int) -> int:

@@ -15,12 +15,15 @@ from s2l.scoring.forward import Update
 def compiled_update(device: str, dtype: torch.dtype) -> Update | None:
     """`head.update` compiled for logits of this type, or None where it cannot be; takes seconds, once.
 
-    On a CPU the loop is for one thread, as every scoring worker has its own batch.
+    On a CPU the loop is for one thread, as every scoring worker has its own batch. Threads and autocast are as they
+    will be: with others it would be compiled once more.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if device == "cpu":
+        torch.set_num_threads(1)
+    autocast = torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16)
     try:
-        with torch.inference_mode(), warnings.catch_warnings():
+        with torch.inference_mode(), autocast, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about parts of itself
             update = torch.compile(head.update, dynamic=True)
             for rows, columns in ((48, 80), (16, 112)):

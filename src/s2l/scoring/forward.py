@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from s2l.proxy.memory import is_out_of_memory
 from s2l.scoring import head
 from s2l.scoring.batching import Batch
+from s2l.scoring.trunk import trunk_states
 
 HeadPath = Literal["trunk", "whole", "alone"]
 """Head over trunk; the model's own logits of a batch; of one row at a time, the reference."""
@@ -51,8 +52,7 @@ def response_statistics(
 def _states(model: PreTrainedModel, batch: Batch, path: HeadPath) -> tuple[Float[torch.Tensor, "R D"], torch.nn.Module]:
     """What predicts each counted token, and the module that makes its logits of it."""
     if path == "trunk":
-        hidden_BLD = model.base_model(input_ids=batch.input_ids_BL, use_cache=False).last_hidden_state
-        return hidden_BLD.flatten(0, 1)[batch.position_R], model.get_output_embeddings()
+        return trunk_states(model, batch), model.get_output_embeddings()
     logits_BLV = model(input_ids=batch.input_ids_BL, use_cache=False).logits
     return logits_BLV.flatten(0, 1)[batch.position_R], torch.nn.Identity()
 

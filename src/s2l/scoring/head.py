@@ -53,7 +53,7 @@ def take_out(
 def update(running_4R: Float[torch.Tensor, "4 R"], others_Rv: Float[torch.Tensor, "R v"]) -> Float[torch.Tensor, "4 R"]:
     """The running m, S1, S2, Sz after these logits too, the targets left out of them; float32 inside."""
     m_R, s1_R, s2_R, sz_R = running_4R.unbind()
-    others_Rv = others_Rv.float()
+    others_Rv = others_Rv.float().clamp_min(LEFT_OUT)  # a head may rule tokens out by -inf
     max_R = torch.maximum(m_R, others_Rv.amax(dim=1))
     shifted_Rv = others_Rv - max_R[:, None]
     exp_Rv = shifted_Rv.exp()

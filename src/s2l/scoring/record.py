@@ -17,11 +17,12 @@ from s2l.data.tokens import load_tokens
 from s2l.engines import local
 from s2l.progress import Advance, Progress
 from s2l.proxy.checkpoints import load_model
-from s2l.proxy.memory import is_out_of_memory
+from s2l.proxy.memory import free_memory, is_out_of_memory
 from s2l.proxy.plan import Plan
 from s2l.scoring.precision import lower_
 from s2l.scoring.score import Scorer, score
 from s2l.scoring.setup import find_scorer, halved, keep_scorer
+from s2l.threads import on_all_cores
 from s2l.trajectories import store
 from s2l.trajectories.store import WorkItem
 from s2l.types import Checkpoint, Tokens, Trajectories
@@ -37,22 +38,28 @@ def record(
     *,
     stored: Path | None = None,
     processes: int | None = None,
+    response_tokens: float | None = None,
 ) -> Trajectories:
     """The sums of every row at every checkpoint; shards that are already in `folder` are not scored again.
 
     `place` names a row of `tokens` for a person, should its loss not be finite; several processes must pickle it.
     stored: the file of `tokens`. Only with it is the work shared by `processes`, by default one for each GPU: on a CPU
     the sums are the same to the last bit. What is not stored is scored here.
+    response_tokens: those of the run at all checkpoints, where these rows are a probe of it.
     """
     items = [item for checkpoint in checkpoints for item in store.work_items(len(tokens), checkpoint)]
-    todo = [item for item in items if not store.is_done(item, folder, tokens.ids)]
+    done = on_all_cores(lambda item: store.is_done(item, folder, tokens.ids), items)
+    todo = [item for item, is_done in zip(items, done, strict=True) if not is_done]
     total = sum(int(tokens.start_N[item.rows.stop] - tokens.start_N[item.rows.start]) for item in todo)
-    seats = min(processes or _devices(plan), len(todo)) if stored else 1
+    seats = min(processes or devices(plan), len(todo)) if stored else 1
     if todo:
-        scorer = find_scorer(todo[0].checkpoint, tokens, plan, len(checkpoints), folder, progress)
+        free_memory()  # of what training left
+        if response_tokens is None:
+            response_tokens = len(checkpoints) * float(tokens.response_lengths.sum())
+        scorer = find_scorer(todo[0].checkpoint, tokens, plan, response_tokens, folder, progress)
         with progress.stage("record trajectories", total, "tokens") as advance:
             if stored is not None and seats > 1:
-                torch.cuda.empty_cache()  # what training left in this process's cache is theirs to use
+                free_memory()  # in this process's cache, theirs to use
                 finished = local.run(Recording(stored, folder, scorer, place), todo, seats, advance)
             else:
                 finished = record_items(iter(todo), tokens, scorer, folder, place, advance)
@@ -135,8 +142,9 @@ def score_within_memory(
         advance(-sum(done))
         scorer = halved(scorer)
         keep_scorer(scorer, folder)
-        torch.cuda.empty_cache()
+        free_memory()
 
 
-def _devices(plan: Plan) -> int:
+def devices(plan: Plan) -> int:
+    """How many processes record if none is asked for: one for each GPU, and one on a CPU."""
     return torch.cuda.device_count() if plan.device == "cuda" else 1

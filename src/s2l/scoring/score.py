@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,7 +45,8 @@ class Scorer:
     @property
     def round_to(self) -> int:
         """Lengths are padded to multiples of it: libraries for bf16 and GPUs prepare anew for every shape they see."""
-        return 1 if self.device.type == "cpu" and self.precision == "float32" else 8
+        plain = self.path == "alone" or (self.device.type == "cpu" and self.precision == "float32")
+        return 1 if plain else 8
 
     def update(self) -> Update:
         """The pass over the logits."""
@@ -84,16 +86,17 @@ def score(
         with torch.inference_mode(), scorer.autocast():
             return response_statistics(model, batch, path, update)
 
-    for members, sums_SB in zip(batches, _sums(read, values_of, batches, scorer), strict=True):
-        if not np.isfinite(sums_SB).all():
-            bad = int(rows[members[np.flatnonzero(~np.isfinite(sums_SB).all(axis=0))[0]]])
-            where = place(bad) if place else tokens.ids[bad].decode()
-            raise NumericsError(
-                f"{where}: the proxy's loss is not a finite number; nothing was imputed and the run stopped: "
-                "a lower --learning-rate or --precision float32 trains a sound proxy"
-            )
-        sums_Sn[:, members] = sums_SB
-        advance(int(lengths_n[members].sum()))
+    with closing(_sums(read, values_of, batches, scorer)) as sums:
+        for members, sums_SB in zip(batches, sums, strict=True):
+            if not np.isfinite(sums_SB).all():
+                bad = int(rows[members[np.flatnonzero(~np.isfinite(sums_SB).all(axis=0))[0]]])
+                where = place(bad) if place else tokens.ids[bad].decode()
+                raise NumericsError(
+                    f"{where}: the proxy's loss is not a finite number; nothing was imputed and the run stopped: "
+                    "a lower --learning-rate or --precision float32 trains a sound proxy"
+                )
+            sums_Sn[:, members] = sums_SB
+            advance(int(lengths_n[members].sum()))
     return sums_Sn
 
 
@@ -102,7 +105,7 @@ def _sums(
     values_of: Callable[[Batch], Float[torch.Tensor, "S _"]],
     batches: list[Int[np.ndarray, " _"]],
     scorer: Scorer,
-) -> Iterator[Float[np.ndarray, "S _"]]:
+) -> Generator[Float[np.ndarray, "S _"]]:
     """Sums per row of every batch, in order: on a CPU by workers of one thread each, else reading ahead of the GPU."""
     if scorer.device.type != "cpu":
         yield from in_turn(map(read, batches), values_of, scorer.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,15 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from s2l.errors import MachineError
-from s2l.files import read_record, write_json
+from s2l.files import PART, read_record, write_json
 from s2l.progress import Progress
 from s2l.proxy.checkpoints import load_model
-from s2l.proxy.memory import is_out_of_memory
+from s2l.proxy.memory import free_memory, is_out_of_memory
 from s2l.proxy.plan import Plan
 from s2l.scoring.batching import collate, group_by_length
 from s2l.scoring.forward import HeadPath, choose_path
 from s2l.scoring.score import Scorer, score
+from s2l.threads import THREADS
 from s2l.types import STATISTICS, Checkpoint, Tokens
 
 SCORER = "scorer.json"
@@ -27,19 +29,22 @@ TIMES_TRAINING_GPU = 4
 """Tokens of a forward pass, of those that a training step holds with all its activations."""
 LEAST_LOGITS = 2**34
 """Compiling takes seconds; for fewer logits it takes longer than it saves."""
+MOST_PADDING = 8
 SAME = 1e-3
 """Mean losses of a row by two paths differ by less (nats): float32 noise is a hundred times smaller."""
 
 
 def find_scorer(
-    checkpoint: Checkpoint, tokens: Tokens, plan: Plan, checkpoints: int, folder: Path, progress: Progress
+    checkpoint: Checkpoint, tokens: Tokens, plan: Plan, response_tokens: float, folder: Path, progress: Progress
 ) -> Scorer:
     """The scorer kept in `folder`, or one that fits this checkpoint's model and the plan's device.
 
-    checkpoints: how many will be scored. What departs from the usual way is told.
+    response_tokens: how many will be scored, at all checkpoints. What departs from the usual way is told.
     """
     device = torch.device(plan.device)
-    scorer = Scorer(plan.batch_tokens, device, plan.precision, workers=plan.threads)
+    # A launcher gives each of its processes fewer threads; this one is alone now, and sums do not hang on workers.
+    workers = max(plan.threads, min(THREADS, plan.threads * plan.ranks))
+    scorer = Scorer(plan.batch_tokens, device, plan.precision, workers)
     path = folder / SCORER
     if path.is_file():
         kept = read_record(path)
@@ -54,20 +59,24 @@ def find_scorer(
         scorer = replace(scorer, batch_tokens=more * scorer.batch_tokens)
     if device.type != "cpu":
         scorer = _that_fits(model, tokens, scorer)
-    logits = int(tokens.response_lengths.sum()) * model.config.get_text_config().vocab_size * checkpoints
-    if logits >= LEAST_LOGITS:
+    if response_tokens * model.config.get_text_config().vocab_size >= LEAST_LOGITS:
         scorer = replace(scorer, compiled=True)
         if not scorer.can_compile():
             scorer = replace(scorer, compiled=False)
-            progress.note("no C++ compiler here: the pass over the logits is not compiled, scoring is a little slower")
+            missing = "C++ compiler" if device.type == "cpu" else "Triton"
+            progress.note(f"no {missing} here: the pass over the logits is not compiled, scoring is a little slower")
     keep_scorer(scorer, folder)
     return scorer
 
 
 def keep_scorer(scorer: Scorer, folder: Path) -> None:
-    """Record what was found, for the rest of the run."""
-    found = {"batch_tokens": scorer.batch_tokens, "path": scorer.path, "compiled": scorer.compiled}
-    write_json(folder / SCORER, found)
+    """Record what was found, for the rest of the run; never more tokens in one pass than were recorded before."""
+    path = folder / SCORER
+    fewest = min(scorer.batch_tokens, read_record(path)["batch_tokens"]) if path.is_file() else scorer.batch_tokens
+    found = {"batch_tokens": fewest, "path": scorer.path, "compiled": scorer.compiled}
+    own = folder / f"{SCORER}-{os.getpid()}{PART}"  # other processes may be at the same
+    write_json(own, found)
+    own.replace(path)
 
 
 def halved(scorer: Scorer) -> Scorer:
@@ -95,7 +104,8 @@ def checked_path(model: PreTrainedModel, tokens: Tokens, device: torch.device) -
 def _losses(
     model: PreTrainedModel, tokens: Tokens, rows: Int[np.ndarray, " n"], device: torch.device, path: HeadPath
 ) -> Float[np.ndarray, " n"]:
-    scorer = Scorer(int(tokens.lengths[rows].sum()), device, "float32", path=path)
+    longest = int(tokens.lengths[rows].max())
+    scorer = Scorer(len(rows) * (longest + MOST_PADDING), device, "float32", path=path)
     losses_n: Float[np.ndarray, " n"] = (
         score(model, tokens, rows, scorer)[STATISTICS.index("nll")] / tokens.response_lengths[rows]
     )
@@ -114,4 +124,4 @@ def _that_fits(model: PreTrainedModel, tokens: Tokens, scorer: Scorer) -> Scorer
             if not is_out_of_memory(error):
                 raise
         scorer = halved(scorer)
-        torch.cuda.empty_cache()
+        free_memory()
