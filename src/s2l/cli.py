@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -20,11 +20,14 @@ from s2l import __version__
 from s2l.config import SelectSettings, Settings
 from s2l.errors import S2LError, SettingsError, printable, shown
 from s2l.flags import FLAGS, explained, field_of, pairs, validated, with_flags
+from s2l.theory.settings import VerifySettings
 
 DRAW_FLAGS = tuple(flag for flag, path in FLAGS.items() if path.startswith("select.") or path == "seed")
 DEMO_FOLDER = Path("demo-run")
 PAPERS_BUDGET = "11%"
 STOPPED = 130
+SEVERAL = {**dict.fromkeys(("columns", "where", "set"), "NAME=VALUE"), "model": "TARGET"}
+"""Flags that may be repeated, and what each is given."""
 
 app = typer.Typer(
     name="s2l",
@@ -66,13 +69,21 @@ def _say(line: str) -> None:
 
 def _with_flags_of(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a verb one option per named flag, its help from the settings; the verb gets `given`: flag → value."""
+    return _with_options({flag: _option(flag, field_of(FLAGS[flag]), _panel(flag)) for flag in names})
 
+
+def _with_fields_of(settings: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same for settings of the verb's own, a flag for each."""
+    flags = {name.replace("_", "-"): field for name, field in settings.model_fields.items()}
+    return _with_options({flag: _option(flag, field, None) for flag, field in flags.items()})
+
+
+def _with_options(options: Mapping[str, inspect.Parameter]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(verb, eval_str=True).parameters.values() if p.name != "given"]
-        options = {name.replace("-", "_"): _option(name) for name in names}
 
         def called(**values: Any) -> None:
-            given = {flag: value for flag in names if (value := values.pop(flag.replace("-", "_"))) not in (None, [])}
+            given = {flag: value for flag in options if (value := values.pop(flag.replace("-", "_"))) not in (None, [])}
             verb(**values, given={flag: _parsed(flag, value) for flag, value in given.items()})
 
         parameters = [*own, *options.values()]
@@ -85,28 +96,31 @@ def _with_flags_of(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Ca
     return decorate
 
 
-def _option(flag: str) -> inspect.Parameter:
-    field = field_of(FLAGS[flag])
+def _panel(flag: str) -> str:
     group = FLAGS[flag].partition(".")[0]
-    panel = {"pool": "Pool", "tokens": "Tokens", "proxy": "Proxy"}.get(group, "Selection")
+    return {"pool": "Pool", "tokens": "Tokens", "proxy": "Proxy"}.get(group, "Selection")
+
+
+def _option(flag: str, field: Any, panel: str | None) -> inspect.Parameter:
     name = flag.replace("-", "_")
     kind: Any
     if field.annotation is bool:
         kind, metavar = bool | None, None
         declaration = f"--{flag}/--no-{flag}"
     else:
-        several = flag in {"columns", "where", "set"}
-        kind, metavar = (list[str] | None if several else str | None), _metavar(field.annotation, several)
+        kind, metavar = (list[str] | None if flag in SEVERAL else str | None), _metavar(flag, field.annotation)
         declaration = f"--{flag}"
     default = field.default
-    text = field.description + (f" (default: {default})" if default not in (None, False) and flag != "budget" else "")
+    text = field.description + (
+        f" (default: {default})" if default not in (None, False, ()) and flag != "budget" else ""
+    )
     option = typer.Option(declaration, help=text, metavar=metavar, rich_help_panel=panel, show_default=False)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
 
 
-def _metavar(annotation: Any, several: bool) -> str:
-    if several:
-        return "NAME=VALUE"
+def _metavar(flag: str, annotation: Any) -> str:
+    if flag in SEVERAL:
+        return SEVERAL[flag]
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))
     text = str(annotation)
@@ -221,6 +235,69 @@ def select(
         )
 
 
+@app.command(rich_help_panel="Main job")
+@_with_flags_of(("budget",))
+def compare(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", metavar="NAME,…", help="Methods (default: all whose scores are recorded)."),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METHOD.NAME=VALUE", help="A method's own setting: s2l.clusters=200."),
+    ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option("--seeds", metavar="N", min=0, max=100, help="Other seeds that tell how steady a method is."),
+    ] = 3,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Record embeddings for coverage and purity, if they are not there.")
+    ] = False,
+    as_json: AsJson = False,
+    *,
+    given: Mapping[str, Any],
+) -> None:
+    """What methods would choose from one run, side by side: overlap, sources, coverage, stability, cost."""
+    budgets = given.get("budget", [])
+    if len(budgets) != 1:
+        raise SettingsError("say how much, once: --budget 11%")
+    names = None if methods is None else [name.strip() for name in methods.split(",")]
+    settings = _by_method(options or [])
+    from s2l.pipeline import compare
+
+    with _screen() as screen:
+        found = compare(run, budgets[0], names, settings, seeds=seeds, embeddings=embeddings, progress=screen)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    from s2l.report.comparison import print_comparison
+
+    print_comparison(found, stdout)
+
+
+@app.command(rich_help_panel="Main job")
+@_with_fields_of(VerifySettings)
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    as_json: AsJson = False,
+    *,
+    given: Mapping[str, Any],
+) -> None:
+    """S2L's theory, measured: do clusters share gradients, is the subset's mean gradient the pool's?"""
+    asked = _verify_settings({flag.replace("-", "_"): value for flag, value in given.items()})
+    from s2l.theory.verify import verify
+
+    with _screen() as screen:
+        found = verify(run, asked, screen)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    from s2l.report.verification import print_verification
+
+    print_verification(found, str(run), stdout)
+
+
 @app.command(rich_help_panel="Look up")
 def methods(as_json: AsJson = False) -> None:
     """The selection methods and their settings."""
@@ -300,6 +377,26 @@ def _recipe(path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SettingsError(f"{printable(path)}: a recipe holds settings by name, not {shown(value)}")
     return value
+
+
+def _by_method(written: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Settings by method, from `method.name=value` texts."""
+    options: dict[str, dict[str, str]] = {}
+    for path, value in pairs("set", written).items():
+        method, _, name = path.partition(".")
+        if not name:
+            raise SettingsError(f"--set {shown(path)}: name the method too: s2l.clusters=200")
+        options.setdefault(method, {})[name] = value
+    return options
+
+
+def _verify_settings(values: Mapping[str, Any]) -> VerifySettings:
+    try:
+        return VerifySettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = str(first["loc"][0]).replace("_", "-")
+        raise SettingsError(f"--{flag} {shown(first['input'])}: {first['msg']}") from None
 
 
 def _draw_settings(values: Mapping[str, Any]) -> SelectSettings:

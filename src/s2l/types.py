@@ -247,6 +247,17 @@ class Representations(Protocol):
     def losses_alone(self, column: int) -> Float[np.ndarray, " N"]:
         """Loss of the response without its prompt, nats per response token."""
 
+    def example_embeddings(
+        self, path: str, pooling: Literal["response", "position"], column: int
+    ) -> Float[np.ndarray, "M D"]:
+        """Embeddings of the rows of a file, in the order of their ids, made as those of the pool."""
+
+    def embeddings_after(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "N D"]:
+        """Response embeddings by the proxy trained, from its starting weights, on these rows alone; none: untrained."""
+
+    def means_after(self, statistic: str, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, " N"]:
+        """One of `STATISTICS` per response token, by the proxy trained on these rows alone; none: untrained."""
+
 
 @dataclass(frozen=True)
 class Recorded:

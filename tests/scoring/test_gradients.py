@@ -1,5 +1,7 @@
 """The norms of many rows' gradients from one backward pass, against per-row gradients."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,17 +11,19 @@ from transformers import PreTrainedModel
 
 from s2l.scoring import gradients
 from s2l.scoring.batching import collate
-from s2l.scoring.gradients import NotCoveredError, gradient_norms, linear_squared, squared_norms
+from s2l.scoring.flow import NotCoveredError
+from s2l.scoring.gradients import gradient_norms, linear_squared, squared_norms
+from s2l.types import Tokens
 from toy_models import ARCHITECTURES, toy_model, toy_tokens
 
 TOKENS = toy_tokens(9)
 ALL = np.arange(len(TOKENS))
-COVERED = {"builtin", "llama-tied"}
+COVERED = {"builtin", "llama-tied", "qwen3"}
 
 
-def norm_of_row(model: PreTrainedModel, row: int) -> float:
+def norm_of_row(model: PreTrainedModel, row: int, tokens: Tokens = TOKENS) -> float:
     """By torch.func: the gradient of the row's mean response loss by every parameter."""
-    batch = collate(TOKENS, np.array([row]))
+    batch = collate(tokens, np.array([row]))
     own = {name: parameter.detach() for name, parameter in model.named_parameters()}
 
     def loss(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -37,6 +41,21 @@ def test_norms_are_those_of_the_rows_own_gradients(architecture: str, batch_toke
     found = gradient_norms(model, TOKENS, ALL, "all", batch_tokens)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_padding_token_in_a_row_leaves_its_embedding_alone() -> None:
+    model = toy_model("llama-tied")
+    assert model.get_input_embeddings().padding_idx == 0
+    tokens = replace(TOKENS, input_ids=TOKENS.input_ids * (TOKENS.input_ids % 3 > 0))
+    expected = [norm_of_row(model, row, tokens) for row in ALL]
+    np.testing.assert_allclose(gradient_norms(model, tokens, ALL, "all", 10**6), expected, rtol=1e-4)
+
+
+def test_a_model_that_needs_no_gradients_is_left_so() -> None:
+    model = toy_model()
+    bias = model.base_model.final_layer_norm.bias.requires_grad_(False)
+    squared_norms(model, collate(TOKENS, ALL), "all")
+    assert [own for own in model.parameters() if not own.requires_grad] == [bias]
 
 
 @pytest.mark.parametrize("architecture", ["builtin", "llama-tied"])

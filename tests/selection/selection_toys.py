@@ -34,10 +34,14 @@ def statistics(losses_NT):
 
 
 class ToyRepresentations:
-    """Embeddings that hang on the loss, so that equal rows have equal ones."""
+    """Embeddings that hang on the loss, so that equal rows have equal ones.
+
+    asked: the rows that the proxy was to be trained on, each time.
+    """
 
     def __init__(self, losses_NT):
         self.losses_NT = losses_NT
+        self.asked = []
 
     def embeddings(self, pooling, column):
         angle_N = self.losses_NT[:, column] * (1 if pooling == "response" else 2)
@@ -48,6 +52,20 @@ class ToyRepresentations:
 
     def losses_alone(self, column):
         return self.losses_NT[:, column] * 1.2 - 0.1
+
+    def example_embeddings(self, path, pooling, column):
+        return self.embeddings(pooling, column)[::50]
+
+    def embeddings_after(self, rows):
+        return self.embeddings("response", self._after(rows))
+
+    def means_after(self, statistic, rows):
+        return statistics(self.losses_NT)[statistic][:, self._after(rows)]
+
+    def _after(self, rows):
+        """A column that hangs on which rows they are, in whatever order."""
+        self.asked.append(sorted(rows.tolist()))
+        return sum(self.asked[-1]) % self.losses_NT.shape[1]
 
 
 def record(losses_NT, sources=("a", "b", "c"), most=None):

@@ -17,6 +17,7 @@ EXCLUDED = {b"0" * 24: "empty response", b"f" * 24: "no response token within ma
 SEEDLESS = {
     "aum",
     "cartography",
+    "confidence-curriculum",
     "el2n",
     "facility-location",
     "forgetting",
@@ -28,7 +29,10 @@ SEEDLESS = {
     "length",
     "middle-perplexity",
     "perplexity",
+    "rds",
 }
+OPTIONS = {"rds": {"examples": __file__}}
+"""Of methods that need some; toy representations do not read the file."""
 POOLS = {
     "decaying": record(decaying(N)),
     "tied": record(np.repeat(decaying(4), N // 4, axis=0)),
@@ -56,7 +60,7 @@ def one_checkpoint_has_no_drops(request):
 
 
 def choose(recorded, method, *budgets, seed=0, order=None, keep=frozenset(), excluded=None, **settings):
-    settings = SelectSettings(method=method, budgets=budgets, **settings)
+    settings = SelectSettings(method=method, budgets=budgets, options=OPTIONS.get(method, {}), **settings)
     return select(rows_of(recorded, excluded, order), recorded, settings, seed, keep)
 
 
@@ -108,7 +112,7 @@ def test_rows_kept_on_request_are_in_and_say_so(method, recorded):
 
 
 def test_settings_survive_json(method):
-    settings = get(method).parse({})
+    settings = get(method).parse(OPTIONS.get(method, {}))
     assert type(settings).model_validate(json.loads(settings.model_dump_json())) == settings
 
 

@@ -81,15 +81,29 @@ def select(
     parsed = [((method := get(name)), method.parse(options)) for name, options in chosen.items()]
     strata_N = recorded.source_N if settings.balance == "source" else None
     recorded = replace(recorded, most=max(most_rows(budget, recorded, read=len(rows)) for budget in budgets))
-    ways = []
-    for method, options in parsed:
-        plan = method.plan(recorded, options, seed, progress)
-        queues = queue_up(plan, recorded.trajectories.ids, strata_N=strata_N, keep=keep_ids)
-        ways.append(Planned(method, options, plan, queues))
+    ways = [
+        line_up(recorded, method, options, seed, progress, strata_N=strata_N, keep=keep_ids)
+        for method, options in parsed
+    ]
     turned_away = {**rows.excluded, **(excluded or {})}
     common = {"seed": seed, "balance": settings.balance, "kept_on_request": len(keep_ids)}
     places = rows.stand_in(recorded.trajectories.ids)
     return [_selection(rows, recorded, places, way, budget, turned_away, common) for budget in budgets for way in ways]
+
+
+def line_up(
+    recorded: Recorded,
+    method: Method,
+    settings: config.Settings,
+    seed: int,
+    progress: Progress = SILENT,
+    *,
+    strata_N: Int[np.ndarray, " N"] | None = None,
+    keep: frozenset[bytes] = frozenset(),
+) -> Planned:
+    """The method's plan, made and lined up; SettingsError for what the method or the rows to keep cannot be."""
+    plan = method.plan(recorded, settings, seed, progress)
+    return Planned(method, settings, plan, queue_up(plan, recorded.trajectories.ids, strata_N=strata_N, keep=keep))
 
 
 def _selection(

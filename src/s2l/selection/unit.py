@@ -10,21 +10,26 @@ import numpy as np
 from jaxtyping import Float
 
 from s2l.errors import NumericsError
+from s2l.selection.room import require_room
 
 UNITS = 2**11
 LARGEST = 2**14
 """Dimensions up to which rounding cannot lift a norm so far that products leave float32's whole numbers."""
+AT_ONCE = 8192
 
 
 def directions(vectors_ND: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-    """Each vector over its norm, in whole grid units, float32; zeros stay zeros. 4 N D bytes beside the vectors.
+    """Each vector over its norm, in whole grid units, float32; zeros stay zeros.
 
-    Raises NumericsError for a vector that is not finite.
+    4 N D bytes beside the vectors, and 32 AT_ONCE D on the way. Raises NumericsError for a vector that is not finite,
+    MachineError where there is no room.
     """
-    assert vectors_ND.shape[1] <= LARGEST
+    n_rows, dimensions = vectors_ND.shape
+    assert dimensions <= LARGEST
+    require_room(f"directions in {dimensions:,} dimensions", n_rows, lambda n: (4 * n + 32 * AT_ONCE) * dimensions)
     units_ND = np.empty(vectors_ND.shape, dtype=np.float32)
-    for start in range(0, len(vectors_ND), 8192):
-        part = slice(start, start + 8192)
+    for start in range(0, n_rows, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
         vectors_nD = vectors_ND[part].astype(np.float64)
         if not np.isfinite(vectors_nD).all():
             raise NumericsError("an embedding is not a finite number; --precision float32 may help")

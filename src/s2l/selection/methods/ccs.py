@@ -37,7 +37,7 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     n_rows = len(recorded)
     difficulty_N = _difficulty(settings.score, recorded.trajectories)
     last_N = np.zeros(n_rows, dtype=bool)
-    last_N[np.argsort(-difficulty_N, kind="stable")[: min(int(settings.cut * n_rows), n_rows - 1)]] = True
+    last_N[np.argsort(-difficulty_N, kind="stable")[: min(int(round(settings.cut * n_rows, 6)), n_rows - 1)]] = True
     low, high = difficulty_N[~last_N].min(), difficulty_N[~last_N].max()
     width = (high - low) / settings.strata or 1.0
     stratum_N = np.clip(np.floor((difficulty_N - low) / width), 0, settings.strata - 1).astype(np.int64)

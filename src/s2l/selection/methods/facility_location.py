@@ -1,7 +1,7 @@
 """Facility location: the rows that together are most like all rows (Bhatt et al. 2024, arXiv 2401.06692).
 
-Similarity is (1 + cos) / 2 of mean last hidden states over response tokens; the greedy choice is within 1 − 1/e of the
-best (Nemhauser et al. 1978).
+Σ_i max_{j chosen} (1 + cos_ij) / 2, of mean last hidden states over response tokens. The greedy choice, exact here, is
+within 1 − 1/e of the best (Nemhauser et al. 1978).
 """
 
 from __future__ import annotations
@@ -34,5 +34,5 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
 
 
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
-    """One pass for the embeddings."""
-    return of_one_model(settings.at, steps, recorded=False, more=1)
+    """One pass for the embeddings of one checkpoint."""
+    return Cost(of_one_model(settings.at, steps).trained, more=1)

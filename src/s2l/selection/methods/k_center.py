@@ -1,6 +1,7 @@
 """k-center: each next row the farthest from all before it (Sener & Savarese 2018, arXiv 1708.00489).
 
-Distance is Euclidean, of the directions of mean last hidden states over response tokens.
+max_i min_{j chosen} ‖u_i − u_j‖ is kept small, u the direction of the mean last hidden state over response tokens; the
+paper takes the states themselves, whose lengths tell more of the number of tokens than of their meaning.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     """The farthest-first order, for as many rows as are asked for, from a row keyed by (seed, id)."""
     at = column(settings.at, recorded.trajectories.steps)
     units_ND = directions(asked_of(recorded).embeddings("response", at))
-    first = int(keyed.keys(seed, "k-center", recorded.trajectories.ids).argmin())
+    first = keyed.keys(seed, "k-center", recorded.trajectories.ids).argmin(keepdims=True)
     wanted = min(recorded.most or len(recorded), len(recorded))
     with progress.stage("k-center", wanted, "rows") as advance:
-        order_N, squared = k_center(units_ND, first, wanted, advance)
-    return ranked(places(order_N), radius=float(np.sqrt(squared[-1])) / UNITS if wanted > 1 else None)
+        order_N, squared_N = k_center(units_ND, first, wanted, advance)
+    return ranked(places(order_N), radius=float(np.sqrt(squared_N[wanted:].max(initial=0))) / UNITS)
 
 
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
-    """One pass for the embeddings."""
-    return of_one_model(settings.at, steps, recorded=False, more=1)
+    """One pass for the embeddings of one checkpoint."""
+    return Cost(of_one_model(settings.at, steps).trained, more=1)

@@ -1,7 +1,8 @@
-"""XMAS: many small clusters of trajectories, and the steadiest rows of each (arXiv 2510.01454).
+"""XMAS: many small clusters of trajectories, and the steadiest rows of each (Naharas et al. 2025, arXiv 2510.01454).
 
-Naharas et al. 2025 cluster trajectories of cross-modal attention of a small vision-language model; a language model has
-none, so the trajectories are S2L's losses. K = 1000, evenly, the least total variation first.
+The paper clusters the singular values of cross-modal attention in a small vision-language model; a language model has
+none, so the trajectories are S2L's losses. K = 1000, evenly, least Σ_t |l_t − l_{t−1}| first: s2l with clusters=1000
+and within=stable.
 """
 
 from __future__ import annotations
