@@ -58,6 +58,7 @@ def test_the_table_names_every_method_and_what_is_left_out(own_run: Path) -> Non
         assert f"\n  {name}: " in outcome.out, name
     assert max(map(len, outcome.out.splitlines())) <= 120
     assert not list(own_run.glob("representations/*")), "nothing is recorded that nobody asked for"
+    assert "rounds" not in outcome.err, "nor said to be"
 
 
 def test_the_figures_are_of_the_rows_that_the_run_drew(own_run: Path, toy_pool: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -232,6 +232,7 @@ class Trajectories:
         return self.mean("nll")
 
 
+@runtime_checkable
 class Representations(Protocol):
     """What can be told of the rows beside their losses; recorded when first asked for, then kept with the run.
 

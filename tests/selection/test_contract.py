@@ -31,8 +31,8 @@ SEEDLESS = {
     "perplexity",
     "rds",
 }
-OPTIONS = {"rds": {"examples": __file__}}
-"""Of methods that need some; toy representations do not read the file."""
+OPTIONS = {"rds": {"examples": __file__}, "semdedup": {"clusters": 5}}
+"""Of methods that need some: toy representations do not read the file, and one cluster is the same for every seed."""
 POOLS = {
     "decaying": record(decaying(N)),
     "tied": record(np.repeat(decaying(4), N // 4, axis=0)),

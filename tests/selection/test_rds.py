@@ -64,7 +64,7 @@ def test_without_a_file_of_examples_it_says_so(options):
 
 def test_more_choices_than_the_memory_holds_are_refused_before_they_are_made(monkeypatch):
     monkeypatch.setattr(room, "free_memory", lambda: 2000)
-    with pytest.raises(OSError, match="40 examples' choice of 30 rows takes"):
+    with pytest.raises(OSError, match="40 examples' choice of 30 rows"):
         by_turns(np.zeros((30, 3), np.float32), np.zeros((40, 3), np.float32), 30, lambda _rows: None)
 
 

@@ -242,6 +242,13 @@ def test_xmas_draws_evenly_from_its_clusters_the_steadiest_first():
         assert np.flatnonzero(kept & (xmas.group_N == cluster)).tolist() == [own[xmas.score_N[own].argmin()]]
 
 
+@pytest.mark.parametrize("method", ["semdedup", "xmas"])
+def test_the_seed_moves_the_clusters(method):
+    recorded = recorded_with(decaying(200))
+    one, other = (plan(method, recorded, seed, clusters=20) for seed in (0, 1))
+    assert one.group_N.tolist() != other.group_N.tolist() or one.score_N.tolist() != other.score_N.tolist()
+
+
 def test_semdedup_ranks_by_the_similarity_to_those_before_in_the_cluster():
     recorded = recorded_with(LOSSES_NT)
     embeddings_ND = recorded.more.embeddings("response", 7)

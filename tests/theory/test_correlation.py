@@ -25,6 +25,7 @@ def test_checkpoints_are_matched_by_their_share_of_the_training():
     assert matched((100, 200), (10, 20, 30, 40)) == [(0, 1), (1, 3)]
     assert matched((0, 33, 66, 100), (2, 7)) == [(1, 0), (3, 1)]
     assert matched((10, 20), (7, 8)) == [(1, 1)]
+    assert matched((25, 50, 75, 100), (30, 37, 100)) == [(0, 0), (3, 2)], "of two, the nearer"
 
 
 def test_the_same_order_of_rows_is_a_correlation_of_1():

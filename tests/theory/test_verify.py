@@ -62,6 +62,8 @@ def test_the_subset_is_the_runs_own(toy_run):
     assert {id_.decode() for id_ in run.ids[looked.budgets["11%"]]} == kept_ids(toy_run / "subsets" / "s2l-11pct")
     assert len(part.pool) == 60
     assert part.budgets["11%"].sum() == round(17 * 60 / 148)
+    assert run.repeat_N.sum() == 1
+    assert not run.repeat_N[looked.pairs].any()
     clusters = run.cluster_N[looked.pairs]
     assert np.bincount(clusters)[np.unique(clusters)].min() >= 2
 
@@ -115,7 +117,7 @@ def test_another_model_reads_the_pool_by_its_own_tokenizer(target_run):
 
 def test_checkpoints_of_another_model_are_read_in_order_of_step(target_run, tmp_path):
     llama = target_run.with_name("llama")
-    for step in (5, 100, 20):
+    for step in (30, 100, 60):
         model = AutoModelForCausalLM.from_pretrained(llama)
         with torch.no_grad():
             model.lm_head.weight.mul_(1 + step / 100)
@@ -126,7 +128,7 @@ def test_checkpoints_of_another_model_are_read_in_order_of_step(target_run, tmp_
     assert outcome.code == 0, outcome.err
     assert "rank correlation" in outcome.out
     found = json.loads((target_run / "verification.json").read_text())["trajectories"]
-    assert [at["target_step"] for at in found["checkpoints"]] == [5, 20, 100]
+    assert [at["target_step"] for at in found["checkpoints"]] == [30, 60, 100]
     assert found["over_time"]["checkpoints"] == 3
 
 

@@ -172,8 +172,9 @@ def _missing(found: Mapping[str, Any]) -> Iterator[str]:
     if found["left_out"]:
         yield "left out, unless named by --methods:"
     for method in found["left_out"]:
-        passes = f" ({method['passes']:.0f} forward passes in all)" if method["passes"] else ""
-        yield f"  {method['method']}: {method['reason']}{passes}"
+        passes = method["passes"]
+        cost = f" ({passes:g} forward {'pass' if passes == 1 else 'passes'} in all)" if passes else ""
+        yield f"  {method['method']}: {method['reason']}{cost}"
 
 
 def percent(share: float) -> str:

@@ -90,7 +90,8 @@ def own_gradients(
 
 def tokens_of_a_pass(model: PreTrainedModel, batch_tokens: int) -> int:
     """Tokens of one pass: as asked, but no more than keeps (tokens × vocabulary) logits within 128 MiB."""
-    return min(batch_tokens, max(1, LOGITS_AT_ONCE // model.config.get_text_config().vocab_size))
+    vocabulary: int = model.config.get_text_config().vocab_size
+    return min(batch_tokens, max(1, LOGITS_AT_ONCE // vocabulary))
 
 
 def shared_is_right(
@@ -120,7 +121,8 @@ def multiplied(module: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
             functional_call(module, {**own, "weight": torch.full_like(own["weight"], value)}, (given,))
             for value in (1.0, 0.0)
         )
-        return one - none
+    difference: torch.Tensor = one - none
+    return difference
 
 
 def without_padding(

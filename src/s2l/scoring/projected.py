@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import sqrt
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class Sketch:
     @property
     def errors(self) -> tuple[float, float]:
         """Standard error of the product of two unit gradients: of those that are spread out and orthogonal; at most."""
-        return self.dimensions**-0.5, (8 / self.dimensions) ** 0.5
+        return sqrt(1 / self.dimensions), sqrt(8 / self.dimensions)
 
     def signs(
         self, name: str, side: int, length: int, device: torch.device
@@ -132,7 +133,7 @@ def projected_alone(model: PreTrainedModel, batch: Batch, sketch: Sketch) -> Flo
         for name, gradient in zip(names, gradients, strict=True):
             if gradient is not None:
                 total_D += sketch.of(name, gradient)
-        sketches.append(total_D / sketch.dimensions**0.5)
+        sketches.append(total_D / sqrt(sketch.dimensions))
     return torch.stack(sketches)
 
 
@@ -145,7 +146,7 @@ def projected(model: PreTrainedModel, batch: Batch, sketch: Sketch) -> Float[tor
     along_RD = sketch.along(weight, 0, at_head.excess_RV) * sketch.along(weight, 1, at_head.states_RD)
     if head.bias is not None:
         along_RD += sketch.along(sums.names[id(head.bias)], 0, at_head.excess_RV)
-    return sums.total_BD.index_add_(0, at_head.row_R, along_RD) / sketch.dimensions**0.5
+    return sums.total_BD.index_add_(0, at_head.row_R, along_RD) / sqrt(sketch.dimensions)
 
 
 class Projections:

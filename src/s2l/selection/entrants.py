@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from s2l import config
 from s2l.errors import S2LError, SettingsError, shown
-from s2l.progress import Progress
+from s2l.progress import Advance, Progress
 from s2l.selection import agreement
 from s2l.selection.budget import Budget
 from s2l.selection.draw import rows_for
@@ -54,6 +55,20 @@ class LeftOut:
     method: str
     reason: str
     passes: float | None
+
+
+@dataclass(frozen=True)
+class WithoutNotes:
+    """Progress of a method that may yet be left out: what it says of its work is not for a person."""
+
+    of: Progress
+
+    def stage(self, name: str, total: int | None, unit: str) -> AbstractContextManager[Advance]:
+        """Enter the stage."""
+        return self.of.stage(name, total, unit)
+
+    def note(self, line: str) -> None:
+        """Say nothing."""
 
 
 def entrants(names: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]]) -> list[Entrant]:
@@ -100,7 +115,8 @@ def choices(
         try:
             passes = entrant.method.cost(entrant.settings, recorded.trajectories.steps).more
             seen = recorded if entrant.named else replace(recorded, more=there)
-            chosen.append(choose(seen, entrant, budget, read, seed, progress))
+            told = progress if entrant.named or not passes else WithoutNotes(progress)
+            chosen.append(choose(seen, entrant, budget, read, seed, told))
         except S2LError as error:
             if entrant.named:
                 raise type(error)(f"{name}: {error}") from None

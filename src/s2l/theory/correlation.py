@@ -115,9 +115,13 @@ def matched(proxy_steps: Sequence[int], target_steps: Sequence[int]) -> list[tup
     """Columns (proxy, target) that are nearest by share of training: one pair for each checkpoint of the fewer."""
     if len(proxy_steps) < len(target_steps):
         return [(t, s) for s, t in matched(target_steps, proxy_steps)]
-    at_T = np.array(proxy_steps) / proxy_steps[-1]
-    nearest = [(int(np.abs(at_T - step / target_steps[-1]).argmin()), s) for s, step in enumerate(target_steps)]
-    return list({t: (t, s) for t, s in nearest}.values())
+    apart_ST = np.abs(
+        np.subtract.outer(np.array(target_steps) / target_steps[-1], np.array(proxy_steps) / proxy_steps[-1])
+    )
+    nearest: dict[int, int] = {}
+    for s in np.argsort(-apart_ST.min(axis=1), kind="stable").tolist():
+        nearest[int(apart_ST[s].argmin())] = s  # the nearest of several comes last
+    return sorted(nearest.items())
 
 
 def spearman(a_n: Float[np.ndarray, " n"], b_n: Float[np.ndarray, " n"]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import torch
@@ -91,7 +92,8 @@ class Subset:
     @property
     def unweighted_N(self) -> Float[np.ndarray, " N"]:
         """Weights that add up to 1: the chosen rows alike."""
-        return self.kept_N / self.kept_N.sum()
+        unweighted_N: Float[np.ndarray, " N"] = self.kept_N / self.kept_N.sum()
+        return unweighted_N
 
     @property
     def weighted_N(self) -> Float[np.ndarray, " N"]:
@@ -184,14 +186,14 @@ def weighted_gradient(
 def compared(estimate: Gradient, truth: Gradient) -> Estimate:
     """How far the one is from the other."""
     pairs = list(zip(estimate, truth, strict=True))
-    off = total((a - b).square() for a, b in pairs) ** 0.5
+    off = sqrt(total((a - b).square() for a, b in pairs))
     product = total(a * b for a, b in pairs)
     return Estimate(error=off / norm_of(truth), cosine=product / (norm_of(estimate) * norm_of(truth)))
 
 
 def norm_of(gradient: Gradient) -> float:
     """‖·‖₂ over all parameters."""
-    return total(part.square() for part in gradient) ** 0.5
+    return sqrt(total(part.square() for part in gradient))
 
 
 def total(values: Iterable[torch.Tensor]) -> float:

@@ -28,7 +28,10 @@ S2L = "s2l"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as far as it is looked at. select: how S2L's subset is drawn. read: rows of the pool as read."""
+    """A finished run, as far as it is looked at.
+
+    select: how S2L's subset is drawn. repeat_N: exact repeats of another row. read: rows of the pool as read.
+    """
 
     folder: RunFolder
     settings: RunSettings
@@ -37,6 +40,7 @@ class Run:
     recorded: Recorded
     select: SelectSettings
     clusters: Plan
+    repeat_N: Bool[np.ndarray, " N"]
     read: int
 
     @property
@@ -54,8 +58,8 @@ class Run:
 class Looked:
     """Rows that are looked at, as places in id order. seed: of the samples, and of all else that is drawn.
 
-    pairs: two at least of every cluster they come from. plain: at random. pool: where the mean gradient is measured.
-    budgets: S2L's subset of the pool at each.
+    pairs: two at least of every cluster they come from, no exact repeat among them. plain: at random. pool: where the
+    mean gradient is measured. budgets: S2L's subset of the pool at each.
     """
 
     seed: int
@@ -68,8 +72,12 @@ class Looked:
 def opened(folder: RunFolder, made: RunSettings, progress: Progress) -> Run:
     """The run, with S2L's clusters as its own draw makes them."""
     rows, recorded, _ = recall(folder, made, progress)
+    trajectories = recorded.trajectories
     select = made.select if made.select.method == S2L else SelectSettings(budgets=made.select.budgets)
     method = get(S2L)
+    place_P, there_P = rows.stand_in(trajectories.ids)
+    repeat_N = np.zeros(len(trajectories), dtype=bool)
+    repeat_N[place_P[there_P]] = rows.occurrence_N[there_P] > 0
     return Run(
         folder=folder,
         settings=made,
@@ -78,6 +86,7 @@ def opened(folder: RunFolder, made: RunSettings, progress: Progress) -> Run:
         recorded=recorded,
         select=select,
         clusters=method.plan(recorded, method.parse(select.options), made.seed, progress),
+        repeat_N=repeat_N,
         read=len(rows),
     )
 
@@ -101,9 +110,10 @@ def looked_at(run: Run, asked: VerifySettings, progress: Progress) -> Looked:
             progress.note(f"budget {budget} keeps every row: its mean gradient is the pool's, and is left out")
         else:
             budgets[budget] = kept_P
+    once = np.flatnonzero(~run.repeat_N)  # the gradients of repeats are equal, whatever clusters mean
     return Looked(
         seed=seed,
-        pairs=pairs(run.ids, run.cluster_N, asked.rows, seed),
+        pairs=once[pairs(run.ids[once], run.cluster_N[once], asked.rows, seed)],
         plain=plain(run.ids, asked.rows, seed, "verify/plain"),
         pool=pool,
         budgets=budgets,
