@@ -2,9 +2,9 @@
 
     python benchmarks/facility_location.py --apricot PYTHON --run RUN --out R.json
 
-PYTHON is that of an environment with apricot-select and scikit-learn, of versions of its own. Both maximise
-the sum over rows of the largest (1 + cos) / 2 with a chosen row. apricot is spared its imports and the compilation that
-it repeats at every fit; the matrix, without which it cannot begin, is told with and without. What either has chosen is
+PYTHON is that of an environment with apricot-select and scikit-learn, of versions of its own. Both maximise the sum
+over rows of the largest (1 + cos) / 2 with a chosen row. apricot is spared its imports and the compilation that it
+repeats at every fit; the matrix, without which it cannot begin, is told with and without. What either has chosen is
 judged by one function, on exact cosines. Without --run the embeddings are made up: clusters around a common direction.
 """
 

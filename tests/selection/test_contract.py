@@ -30,7 +30,10 @@ SEEDLESS = {
     "middle-perplexity",
     "perplexity",
     "rds",
+    "semdedup",
+    "xmas",
 }
+"""Rank rows by what was recorded alone, as do those whose clusters are one, or as many as the rows, in a small pool."""
 OPTIONS = {"rds": {"examples": __file__}, "semdedup": {"clusters": 5}}
 """Of methods that need some: toy representations do not read the file, and one cluster is the same for every seed."""
 POOLS = {
