@@ -29,7 +29,7 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     """The farthest-first order, for as many rows as are asked for, from a row keyed by (seed, id)."""
     at = column(settings.at, recorded.trajectories.steps)
     units_ND = directions(asked_of(recorded).embeddings("response", at))
-    first = keyed.keys(seed, "k-center", recorded.trajectories.ids).argmin(keepdims=True)
+    first = keyed.keys(seed, "k-center", recorded.trajectories.ids).argmin(axis=0, keepdims=True)
     wanted = min(recorded.most or len(recorded), len(recorded))
     with progress.stage("k-center", wanted, "rows") as advance:
         order_N, squared_N = k_center(units_ND, first, wanted, advance)
