@@ -85,10 +85,11 @@ def measure(rows: int, length: int, precision: str, threads: int) -> dict[str, A
         before = rss_anon()
         one_batch = scored(folder / "batch.arrow", "batch")
         every_row = scored(path, "all")
+        tokens = int(load_tokens(path).start_N[-1])
     return {
         "rows": rows,
         "precision": precision,
-        "tokens": int(load_tokens(path).start_N[-1]),
+        "tokens": tokens,
         "before_mib": round(before, 1),
         "model_and_one_batch_mib": round(one_batch, 1),
         "peak_mib": round(every_row, 1),

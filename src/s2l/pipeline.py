@@ -237,8 +237,7 @@ def to_recorded(
 ) -> tuple[Recorded, Signal]:
     """What a method may look at, and whether there is anything in it to see."""
     order = id_order(rows.ids)
-    _, excluded_N = rows.stand_in(np.array(sorted(rows.excluded), dtype=rows.ids.dtype))
-    scorable = order[~excluded_N[order]]
+    scorable = order[~rows.excluded_N[order]]
     if not np.array_equal(rows.ids[scorable], trajectories.ids):
         raise RunFolderError(f"{folder.path}: not every row is recorded yet; run the same command again")
     more = RunRepresentations(folder, trajectories.steps, progress)

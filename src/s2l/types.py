@@ -96,6 +96,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def excluded_N(self) -> Bool[np.ndarray, " N"]:
+        """Which rows can never be chosen."""
+        return self.stand_in(np.array(sorted(self.excluded), dtype=self.ids.dtype))[1]
+
     def place(self, row: int) -> str:
         """Where a person finds the row: `file:line`."""
         return f"{self.files[self.file_N[row]]}:{self.line_N[row]}"

@@ -21,8 +21,7 @@ def sampled(pool: Pool, most: int, seed: int) -> Pool:
 
 def usable_rows(rows: Rows) -> Int[np.ndarray, " usable"]:
     """Where the rows stand that reading did not exclude."""
-    _, excluded_N = rows.stand_in(np.array(sorted(rows.excluded), dtype=rows.ids.dtype))
-    return np.flatnonzero(~excluded_N)
+    return np.flatnonzero(~rows.excluded_N)
 
 
 def drawn(ids: Shaped[np.ndarray, " N"], most: int, seed: int) -> Int[np.ndarray, " n"]:

@@ -47,12 +47,12 @@ def find_scorer(
     device = scorer.device
     model = load_model(checkpoint, device)
     scorer = replace(scorer, path=checked_path(model, tokens, device))
-    if scorer.path != "trunk":
-        how = "row by row, " if scorer.path == "alone" else ""
-        progress.note(f"scoring takes the model's own logits, {how}slower: its head does more than multiply")
     if scorer.path == "trunk":
         more = TIMES_TRAINING.get(device.type, TIMES_TRAINING_GPU)
         scorer = replace(scorer, batch_tokens=more * scorer.batch_tokens)
+    else:
+        how = "row by row, " if scorer.path == "alone" else ""
+        progress.note(f"scoring takes the model's own logits, {how}slower: its head does more than multiply")
     if device.type != "cpu":
         scorer = _that_fits(model, tokens, scorer)
     if response_tokens * model.config.get_text_config().vocab_size >= LEAST_LOGITS:
