@@ -66,9 +66,10 @@ def compared(
 ) -> dict[str, Any]:
     """Both ways and ours on these rows: seconds, and how far the norms are apart."""
     norms: dict[str, np.ndarray] = {}
+    threads = torch.get_num_threads()
     seconds = in_turns(
         {
-            "ours": lambda: norms.update(ours=gradient_norms(model, tokens, rows, scope, args.batch_tokens)),
+            "ours": lambda: norms.update(ours=gradient_norms(model, tokens, rows, scope, args.batch_tokens, threads)),
             "plain_loop": lambda: norms.update(plain_loop=plain_loop(model, tokens, rows, scope)),
             "alone": lambda: norms.update(alone=one_by_one(model, tokens, rows, scope)),
         },

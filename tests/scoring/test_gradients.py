@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from s2l.scoring import gradients
 from s2l.scoring.batching import collate
-from s2l.scoring.flow import NotCoveredError
+from s2l.scoring.flow import NotCoveredError, watched
 from s2l.scoring.gradients import gradient_norms, linear_squared, squared_norms
 from s2l.types import Tokens
 from toy_models import ARCHITECTURES, toy_model, toy_tokens
@@ -43,6 +43,18 @@ def test_norms_are_those_of_the_rows_own_gradients(architecture: str, batch_toke
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("architecture", sorted(COVERED))
+def test_norms_do_not_hang_on_the_number_of_workers(architecture: str) -> None:
+    model = toy_model(architecture)
+    one, three = (gradient_norms(model, TOKENS, ALL, "all", 60, workers) for workers in (1, 3))
+    assert np.array_equal(one, three)
+
+
+def test_a_model_that_is_not_watched_is_refused() -> None:
+    with pytest.raises(AssertionError, match="not watched"):
+        squared_norms(toy_model(), collate(TOKENS, ALL), "all")
+
+
 def test_a_padding_token_in_a_row_leaves_its_embedding_alone() -> None:
     model = toy_model("llama-tied")
     assert model.get_input_embeddings().padding_idx == 0
@@ -54,7 +66,8 @@ def test_a_padding_token_in_a_row_leaves_its_embedding_alone() -> None:
 def test_a_model_that_needs_no_gradients_is_left_so() -> None:
     model = toy_model()
     bias = model.base_model.final_layer_norm.bias.requires_grad_(False)
-    squared_norms(model, collate(TOKENS, ALL), "all")
+    with watched(model):
+        squared_norms(model, collate(TOKENS, ALL), "all")
     assert [own for own in model.parameters() if not own.requires_grad] == [bias]
 
 
@@ -91,11 +104,13 @@ def test_a_parameter_without_a_rule_is_not_covered_and_its_rows_are_scored_alone
 
     model = toy_model().eval()
     model.base_model.final_layer_norm = Shift(model.base_model.final_layer_norm)
-    with pytest.raises(NotCoveredError):
+    with watched(model), pytest.raises(NotCoveredError):
         squared_norms(model, collate(TOKENS, ALL[:2]), "all")
     calls = []
     alone = gradients.squared_norms_alone
-    monkeypatch.setattr(gradients, "squared_norms_alone", lambda *args: calls.append(1) or alone(*args))
+    monkeypatch.setattr(
+        gradients, "squared_norms_alone", lambda *args, **scope: calls.append(1) or alone(*args, **scope)
+    )
     expected = [norm_of_row(model, row) for row in ALL]
     np.testing.assert_allclose(gradient_norms(model, TOKENS, ALL, "all", 10**6), expected, rtol=1e-4)
     assert len(calls) == len(ALL)
@@ -105,6 +120,8 @@ def test_a_parameter_without_a_rule_is_not_covered_and_its_rows_are_scored_alone
 def test_what_is_covered_takes_one_pass_for_many_rows(architecture: str, monkeypatch) -> None:
     passes = []
     alone = gradients.squared_norms_alone
-    monkeypatch.setattr(gradients, "squared_norms_alone", lambda *args: passes.append(1) or alone(*args))
+    monkeypatch.setattr(
+        gradients, "squared_norms_alone", lambda *args, **scope: passes.append(1) or alone(*args, **scope)
+    )
     gradient_norms(toy_model(architecture), TOKENS, ALL, "all", 10**6)
     assert len(passes) == 1, "the check of the first two rows alone"

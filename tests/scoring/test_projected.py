@@ -66,7 +66,7 @@ def test_signs_made_in_blocks_are_those_of_one_row_at_a_time(architecture, monke
 @pytest.mark.parametrize("architecture", ["builtin", "llama-tied", "qwen3"])
 def test_what_is_covered_takes_one_pass_for_many_rows(architecture, monkeypatch):
     alone, calls = module.projected_alone, []
-    monkeypatch.setattr(module, "projected_alone", lambda *args: calls.append(1) or alone(*args))
+    monkeypatch.setattr(module, "projected_alone", lambda *args, **how: calls.append(1) or alone(*args, **how))
     projected_gradients(toy_model(architecture), TOKENS, ALL, Sketch(0, 64), 10**6)
     assert len(calls) == 1, "the check alone"
 

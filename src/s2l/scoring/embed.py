@@ -10,36 +10,34 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from s2l.progress import Advance
-from s2l.scoring.batching import Batch, collate, group_by_length
-from s2l.scoring.precision import plain_kernels
+from s2l.scoring.batching import Batch
+from s2l.scoring.workers import by_batch
 from s2l.types import Tokens
 
 Pooling = Literal["response", "position"]
 """response: mean over the states that predict response tokens. position: over all tokens, the p-th with weight p."""
 
 
-@torch.inference_mode()
 def embed(
     model: PreTrainedModel,
     tokens: Tokens,
     rows: Int[np.ndarray, " n"],
     pooling: Pooling,
     batch_tokens: int,
+    workers: int = 1,
     advance: Advance = lambda _tokens: None,
 ) -> Float[np.ndarray, "n D"]:
-    """Embeddings of the rows, float32; `position` is the pooling of RDS+ (arXiv 2503.01807)."""
+    """Embeddings of the rows, float32; `position` is the pooling of RDS+ (arXiv 2503.01807). workers: as `Scorer`'s."""
     model.eval()
-    lengths_n = tokens.lengths[rows]
-    embedding_nD = np.empty((len(rows), model.config.get_text_config().hidden_size), dtype=np.float32)
-    with plain_kernels(model.device.type, "float32"):
-        for members in group_by_length(lengths_n, batch_tokens):
-            batch = collate(tokens, rows[members]).to(model.device)
-            hidden_BLD = model.base_model(input_ids=batch.input_ids_BL, use_cache=False).last_hidden_state.float()
-            weight_BL = _weights(pooling, batch, torch.as_tensor(lengths_n[members], device=model.device))
-            mean_BD = torch.bmm(weight_BL[:, None], hidden_BLD)[:, 0] / weight_BL.sum(dim=1, keepdim=True)
-            embedding_nD[members] = mean_BD.cpu().numpy()
-            advance(int(lengths_n[members].sum()))
-    return embedding_nD
+
+    @torch.inference_mode()
+    def compute(batch: Batch) -> Float[torch.Tensor, "B D"]:
+        hidden_BLD = model.base_model(input_ids=batch.input_ids_BL, use_cache=False).last_hidden_state.float()
+        lengths_B = torch.as_tensor(tokens.lengths[batch.rows_B], device=model.device)
+        weight_BL = _weights(pooling, batch, lengths_B)
+        return torch.bmm(weight_BL[:, None], hidden_BLD)[:, 0] / weight_BL.sum(dim=1, keepdim=True)
+
+    return by_batch(compute, tokens, rows, batch_tokens, model.device, workers, advance)
 
 
 def _weights(pooling: Pooling, batch: Batch, lengths_B: Int[torch.Tensor, " B"]) -> Float[torch.Tensor, "B L"]:

@@ -6,25 +6,32 @@ The rows' losses add up and no row reads another, so what flows back at a row's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from contextvars import ContextVar
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from s2l.progress import Advance
 from s2l.proxy.memory import is_out_of_memory
-from s2l.scoring.batching import Batch
+from s2l.scoring.batching import Batch, collate
 from s2l.scoring.forward import choose_path
+from s2l.scoring.precision import plain_kernels
+from s2l.scoring.trunk import trunk_states
+from s2l.scoring.workers import by_batch
+from s2l.types import Tokens
 
 Kind = Literal["linear", "embedding", "norm"]
 See = Callable[[torch.nn.Module, Kind, torch.Tensor, torch.Tensor], None]
 """Told of a module with parameters: its kind, what it was given, and the gradient by what it gave."""
+_TOLD: ContextVar[tuple[int, See] | None] = ContextVar("rows of the batch that flows, who is told of it", default=None)
 LOGITS_AT_ONCE = 2**25
 SAME = 1e-3
 """Relative difference from a row's own backward pass beyond which the shared pass is not trusted."""
@@ -49,20 +56,29 @@ class AtHead:
 def flow(model: PreTrainedModel, batch: Batch, see: See | None = None) -> AtHead:
     """Read the batch and let the gradients of its rows' mean losses flow back past `see`; without it none flows.
 
-    `see` is told of every module of the trunk that has parameters; NotCoveredError where there is no rule for one.
+    `see` is told of every module of the trunk that has parameters, if the model is `watched`, in whichever thread;
+    NotCoveredError where there is no rule for one.
     """
     head = model.get_output_embeddings()
+    assert see is None or not head.weight.requires_grad, "the model is not watched"
     count_B = torch.as_tensor(batch.count_B, device=batch.target_R.device)
     row_R = torch.repeat_interleave(torch.arange(len(count_B), device=count_B.device), count_B)
-    with torch.set_grad_enabled(see is not None), _watching(model, len(count_B), see) if see else nullcontext():
-        hidden_BLD = model.base_model(input_ids=batch.input_ids_BL, use_cache=False).last_hidden_state
-        states_RD = hidden_BLD.flatten(0, 1)[batch.position_R]
-        with torch.no_grad():
-            excess_RV = head(states_RD).float().softmax(dim=1)
-            excess_RV.scatter_add_(1, batch.target_R[:, None], -torch.ones_like(excess_RV[:, :1]))
-            excess_RV /= count_B[row_R, None]
-        if see:
-            states_RD.backward(excess_RV @ head.weight)
+    told = _TOLD.set((len(count_B), see) if see else None)
+    try:
+        with torch.set_grad_enabled(see is not None):
+            if see:  # at every position: a module's gradients belong to the rows that it was given
+                hidden_BLD = model.base_model(input_ids=batch.input_ids_BL, use_cache=False).last_hidden_state
+                states_RD = hidden_BLD.flatten(0, 1)[batch.position_R]
+            else:
+                states_RD = trunk_states(model, batch)
+            with torch.no_grad():
+                excess_RV = head(states_RD).float().softmax(dim=1)
+                excess_RV.scatter_add_(1, batch.target_R[:, None], -torch.ones_like(excess_RV[:, :1]))
+                excess_RV /= count_B[row_R, None]
+            if see:
+                states_RD.backward(excess_RV @ head.weight)
+    finally:
+        _TOLD.reset(told)
     return AtHead(states_RD.detach(), excess_RV, row_R)
 
 
@@ -94,35 +110,58 @@ def tokens_of_a_pass(model: PreTrainedModel, batch_tokens: int) -> int:
     return min(batch_tokens, max(1, LOGITS_AT_ONCE // vocabulary))
 
 
+def by_shared_pass(
+    model: PreTrainedModel,
+    tokens: Tokens,
+    rows: Int[np.ndarray, " n"],
+    shared: Callable[[Batch], torch.Tensor],
+    alone: Callable[[Batch], torch.Tensor],
+    batch_tokens: int,
+    workers: int,
+    advance: Advance,
+) -> Float[np.ndarray, "n ..."]:
+    """What `shared` says of each batch; what `alone` says of each row, if they differ on the shortest or the median."""
+    model.eval()
+    tried = collate(tokens, rows[np.argsort(tokens.lengths[rows], kind="stable")[[0, len(rows) // 2]]])
+    with plain_kernels(model.device.type, "float32"):
+        is_right = shared_is_right(model, tried.to(model.device), shared, alone)
+    if not is_right:
+        return by_batch(alone, tokens, rows, 1, model.device, advance=advance)
+    with watched(model):
+        return by_batch(shared, tokens, rows, tokens_of_a_pass(model, batch_tokens), model.device, workers, advance)
+
+
 def shared_is_right(
     model: PreTrainedModel,
     batch: Batch,
-    shared: Callable[[], Float[torch.Tensor, "B D"]],
-    alone: Callable[[], Float[torch.Tensor, "B D"]],
+    shared: Callable[[Batch], torch.Tensor],
+    alone: Callable[[Batch], torch.Tensor],
 ) -> bool:
     """Whether a shared pass gives each row of the batch what its own pass gives."""
     if type(model.get_output_embeddings()) is not torch.nn.Linear or choose_path(model, batch) != "trunk":
         return False
     try:
-        ours_BD = shared()
+        with watched(model):
+            ours_B = shared(batch)
     except (NotCoveredError, RuntimeError, TypeError, AttributeError, IndexError) as error:
         if is_out_of_memory(error):
             raise
         return False
-    theirs_BD = alone()
-    return bool(((ours_BD - theirs_BD).norm(dim=1) <= SAME * theirs_BD.norm(dim=1)).all())
+    theirs_B = alone(batch)
+    off_B, size_B = (values_B.reshape(len(ours_B), -1).norm(dim=1) for values_B in (ours_B - theirs_B, theirs_B))
+    return bool((off_B <= SAME * size_B).all())
 
 
 def multiplied(module: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
     """What a norm's weight multiplies, elementwise: its output is linear in its weight, so that is out(1) − out(0)."""
-    own = dict(module.named_parameters(recurse=False))
+    twin = deepcopy(module)  # other threads are using the module
+    weight = twin.get_parameter("weight")
     with torch.no_grad():
-        one, none = (
-            functional_call(module, {**own, "weight": torch.full_like(own["weight"], value)}, (given,))
-            for value in (1.0, 0.0)
-        )
-    difference: torch.Tensor = one - none
-    return difference
+        weight.fill_(1)
+        one: torch.Tensor = twin(given)
+        weight.zero_()
+        none: torch.Tensor = twin(given)
+    return one - none
 
 
 def without_padding(
@@ -140,12 +179,12 @@ def over_positions(values: torch.Tensor) -> Float[torch.Tensor, "B D"]:
 
 
 @contextmanager
-def _watching(model: PreTrainedModel, rows: int, see: See) -> Iterator[None]:
-    """Hooks on the trunk's modules; no weight takes a gradient, the embeddings' outputs begin the graph."""
+def watched(model: PreTrainedModel) -> Iterator[None]:
+    """Within it the trunk's modules tell `flow` what passes; no weight takes a gradient, the embeddings' outputs do."""
     head = model.get_output_embeddings()
     wanted = [own.requires_grad for own in model.parameters()]
     handles = [
-        module.register_forward_hook(partial(_on_forward, rows, see))
+        module.register_forward_hook(_on_forward)
         for module in model.modules()
         if module is not head and next(module.parameters(recurse=False), None) is not None
     ]
@@ -159,11 +198,10 @@ def _watching(model: PreTrainedModel, rows: int, see: See) -> Iterator[None]:
             own.requires_grad_(before)
 
 
-def _on_forward(
-    rows: int, see: See, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
-) -> torch.Tensor:
-    if not torch.is_grad_enabled():  # called by a rule, while gradients flow
+def _on_forward(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    if (told := _TOLD.get()) is None or not torch.is_grad_enabled():  # without: called by a rule, as gradients flow
         return output
+    rows, see = told
     kind, given = _kind(module), inputs[0].detach()
     if len(output) != rows:
         raise NotCoveredError(type(module).__name__)

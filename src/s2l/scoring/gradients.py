@@ -7,6 +7,7 @@ al. 2021, arXiv 2110.05679).
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -16,18 +17,8 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from s2l.progress import Advance
-from s2l.scoring.batching import Batch, collate, group_by_length
-from s2l.scoring.flow import (
-    Kind,
-    flow,
-    multiplied,
-    over_positions,
-    own_gradients,
-    shared_is_right,
-    tokens_of_a_pass,
-    without_padding,
-)
-from s2l.scoring.precision import plain_kernels
+from s2l.scoring.batching import Batch
+from s2l.scoring.flow import Kind, by_shared_pass, flow, multiplied, over_positions, own_gradients, without_padding
 from s2l.types import Tokens
 
 Scope = Literal["all", "head"]
@@ -39,29 +30,18 @@ def gradient_norms(
     rows: Int[np.ndarray, " n"],
     scope: Scope,
     batch_tokens: int,
+    workers: int = 1,
     advance: Advance = lambda _tokens: None,
 ) -> Float[np.ndarray, " n"]:
     """GraNd: ‖∇ of the row's mean response loss‖₂ in eval mode, over all parameters or those of the head alone.
 
-    The shortest row and the median one are checked against backward passes of their own; a model with a parameter that
-    the shared pass does not cover takes one backward pass for each row.
+    workers: as `Scorer`'s. The shortest row and the median one are checked against backward passes of their own; a
+    model with a parameter that the shared pass does not cover takes one backward pass for each row.
     """
-    model.eval()
-    lengths_n = tokens.lengths[rows]
-    norms_n = np.empty(len(rows))
-    with plain_kernels(model.device.type, "float32"):
-        tried = collate(tokens, rows[np.argsort(lengths_n, kind="stable")[[0, len(rows) // 2]]]).to(model.device)
-        shared = shared_is_right(
-            model,
-            tried,
-            lambda: squared_norms(model, tried, scope)[:, None],
-            lambda: squared_norms_alone(model, tried, scope)[:, None],
-        )
-        for members in group_by_length(lengths_n, tokens_of_a_pass(model, batch_tokens) if shared else 1):
-            batch = collate(tokens, rows[members]).to(model.device)
-            squared_B = squared_norms(model, batch, scope) if shared else squared_norms_alone(model, batch, scope)
-            norms_n[members] = squared_B.clamp_min(0).sqrt().cpu().numpy()
-            advance(int(lengths_n[members].sum()))
+    shared = partial(squared_norms, model, scope=scope)
+    alone = partial(squared_norms_alone, model, scope=scope)
+    squared_n = by_shared_pass(model, tokens, rows, shared, alone, batch_tokens, workers, advance)
+    norms_n: Float[np.ndarray, " n"] = np.sqrt(np.maximum(squared_n, 0))
     return norms_n
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from math import sqrt
 
@@ -19,18 +20,8 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from s2l.progress import Advance
-from s2l.scoring.batching import Batch, collate, group_by_length
-from s2l.scoring.flow import (
-    Kind,
-    flow,
-    multiplied,
-    over_positions,
-    own_gradients,
-    shared_is_right,
-    tokens_of_a_pass,
-    without_padding,
-)
-from s2l.scoring.precision import plain_kernels
+from s2l.scoring.batching import Batch
+from s2l.scoring.flow import Kind, by_shared_pass, flow, multiplied, over_positions, own_gradients, without_padding
 from s2l.types import Tokens
 
 SIGNS_AT_ONCE = 2**22
@@ -101,27 +92,17 @@ def projected_gradients(
     rows: Int[np.ndarray, " n"],
     sketch: Sketch,
     batch_tokens: int,
+    workers: int = 1,
     advance: Advance = lambda _tokens: None,
 ) -> Float[np.ndarray, "n D"]:
     """Sketches of ∇ of the rows' mean response losses by all parameters, in eval mode, float32.
 
-    The shortest row and the median one are checked against backward passes of their own; a model with a parameter that
-    the shared pass does not cover takes one backward pass for each row.
+    workers: as `Scorer`'s. The shortest row and the median one are checked against backward passes of their own; a
+    model with a parameter that the shared pass does not cover takes one backward pass for each row.
     """
-    model.eval()
-    lengths_n = tokens.lengths[rows]
-    projected_nD = np.empty((len(rows), sketch.dimensions), dtype=np.float32)
-    with plain_kernels(model.device.type, "float32"):
-        tried = collate(tokens, rows[np.argsort(lengths_n, kind="stable")[[0, len(rows) // 2]]]).to(model.device)
-        shared = shared_is_right(
-            model, tried, lambda: projected(model, tried, sketch), lambda: projected_alone(model, tried, sketch)
-        )
-        for members in group_by_length(lengths_n, tokens_of_a_pass(model, batch_tokens) if shared else 1):
-            batch = collate(tokens, rows[members]).to(model.device)
-            projected_BD = projected(model, batch, sketch) if shared else projected_alone(model, batch, sketch)
-            projected_nD[members] = projected_BD.cpu().numpy()
-            advance(int(lengths_n[members].sum()))
-    return projected_nD
+    shared = partial(projected, model, sketch=sketch)
+    alone = partial(projected_alone, model, sketch=sketch)
+    return by_shared_pass(model, tokens, rows, shared, alone, batch_tokens, workers, advance)
 
 
 def projected_alone(model: PreTrainedModel, batch: Batch, sketch: Sketch) -> Float[torch.Tensor, "B D"]:

@@ -120,13 +120,15 @@ class RunRepresentations:
         tokens = example_tokens(path, self.settings, self.tokenizer)
         with enough_memory(self.scorer.batch_tokens):
             model = load_model(self.checkpoint(column), self.scorer.device)
-            return embed(model, tokens, np.arange(len(tokens)), pooling, self.scorer.batch_tokens)
+            every = np.arange(len(tokens))
+            return embed(model, tokens, every, pooling, self.scorer.batch_tokens, self.scorer.workers)
 
     def gradient_norms(self, scope: Scope, column: int) -> Float[np.ndarray, " N"]:
         """GraNd at the checkpoint of this column."""
 
         def compute(model: PreTrainedModel, rows: Int[np.ndarray, " n"], advance: Advance) -> np.ndarray:
-            return gradient_norms(model, self.tokens, rows, scope, self.scorer.batch_tokens, advance)[:, None]
+            batch_tokens, workers = self.scorer.batch_tokens, self.scorer.workers
+            return gradient_norms(model, self.tokens, rows, scope, batch_tokens, workers, advance)[:, None]
 
         folder = self.run.representations / f"gradient-norm-{scope}"
         passes = GRADIENT_PASSES if scope == "all" else 1
@@ -148,7 +150,7 @@ class RunRepresentations:
 
     def _embedding(self, pooling: Pooling) -> Compute:
         def compute(model: PreTrainedModel, rows: Int[np.ndarray, " n"], advance: Advance) -> np.ndarray:
-            return embed(model, self.tokens, rows, pooling, self.scorer.batch_tokens, advance)
+            return embed(model, self.tokens, rows, pooling, self.scorer.batch_tokens, self.scorer.workers, advance)
 
         return compute
 

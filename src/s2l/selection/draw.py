@@ -135,7 +135,7 @@ def most_rows(budget: Budget, recorded: Recorded, *, read: int) -> int:
     """The most rows that the budget can mean for any draw: of tokens, as many as the shortest rows have."""
     if budget.kind != "tokens":
         return resolve(budget, read=read, scorable=len(recorded))
-    fitting: int = np.searchsorted(np.cumsum(np.sort(recorded.lengths_N)), int(budget.amount), side="right")
+    fitting = np.searchsorted(np.cumsum(np.sort(recorded.lengths_N)), int(budget.amount), side="right")
     return max(1, int(fitting))
 
 

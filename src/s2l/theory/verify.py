@@ -143,7 +143,7 @@ def measure(
     sample, rows = those_in(tokens, run.ids, looked.pairs, str(model))
     sketch = Sketch(looked.seed, asked.dimensions)
     with progress.stage(f"gradients, {model.short}", int(tokens.lengths[rows].sum()), "tokens") as advance:
-        gradients_nD = projected_gradients(loaded, tokens, rows, sketch, batch_tokens, advance)
+        gradients_nD = projected_gradients(loaded, tokens, rows, sketch, batch_tokens, run.plan.threads, advance)
     alike = partial(similarity, gradients_nD, ids=run.ids[sample], seed=looked.seed)
     clusters, sources = alike(group_N=run.cluster_N[sample]), alike(group_N=run.recorded.source_N[sample])
     means = means_of(loaded, model, run, looked, asked.draws, batch_tokens, progress) if looked.budgets else ()

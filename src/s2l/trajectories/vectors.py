@@ -59,7 +59,7 @@ def _read(item: WorkItem, folder: Path, ids: Shaped[np.ndarray, " N"]) -> Float[
         checkpoint = table.schema.metadata[CHECKPOINT_KEY]
         found = ids_of(table["id"], ID_LENGTH)
         vectors = table["vector"].combine_chunks()
-        vectors_nD = vectors.flatten().to_numpy().reshape(len(table), vectors.type.list_size)
+        vectors_nD: Float[np.ndarray, "n D"] = vectors.flatten().to_numpy().reshape(len(table), vectors.type.list_size)
     except Exception:  # Arrow has many ways to fail on a damaged file
         raise RunFolderError(f"{path}: damaged; remove the file and run the same command again") from None
     if checkpoint != item.checkpoint.sha256.encode():

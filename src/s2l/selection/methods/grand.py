@@ -29,7 +29,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     """The largest norm first."""
     more = asked_of(recorded)
     at = columns(settings.at, recorded.trajectories.steps)
-    return ranked(-np.mean([more.gradient_norms(settings.scope, column) for column in at], axis=0, dtype=np.float64))
+    norms_NC = np.stack([more.gradient_norms(settings.scope, column) for column in at], axis=1)
+    return ranked(-norms_NC.mean(axis=1, dtype=np.float64))
 
 
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
