@@ -166,7 +166,7 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
     if foreign and not (path / RUN).is_file():
         raise RunFolderError(f"{path}: holds other files, such as {shown(sorted(foreign)[0])}; use another --out")
     with _lock(path):
-        for room in ("", "proxy/", "trajectories/", "trajectories/*/", "subsets/"):
+        for room in ("", "proxy/", "trajectories/", "trajectories/*/", "subsets/", "representations/**/"):
             for part in path.glob(f"{room}*{PART}"):
                 remove(part)
         yield RunFolder(path)

@@ -165,6 +165,17 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def of(self, rows: Int[np.ndarray, " n"]) -> Tokens:
+        """These rows alone, in ascending order; of those that were turned away nothing is said."""
+        every = np.repeat(np.isin(np.arange(len(self)), rows), self.lengths)
+        return Tokens(
+            ids=self.ids[rows],
+            input_ids=self.input_ids[every],
+            counted=self.counted[every],
+            start_N=np.concatenate([[0], np.cumsum(self.lengths[rows])]),
+            truncated_N=self.truncated_N[rows],
+        )
+
     @property
     def lengths(self) -> Int[np.ndarray, " N"]:
         """Tokens per row."""

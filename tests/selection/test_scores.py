@@ -38,6 +38,10 @@ def recorded_with(losses_NT, tokens=None, steps=None, most=None):
     return replace(recorded, trajectories=known if steps is None else replace(known, steps=steps))
 
 
+def with_sums(trajectories, **sums):
+    return replace(trajectories, sums={**trajectories.sums, **sums})
+
+
 def plan(method, recorded=None, seed=0, progress=SILENT, **options):
     recorded = recorded or recorded_with(LOSSES_NT, TOKENS)
     return get(method).plan(recorded, get(method).parse(options), seed, progress)
@@ -60,8 +64,8 @@ def deviation(values):
     return math.sqrt(mean([(value - mean(values)) ** 2 for value in values]))
 
 
-def perplexity_alone(row):
-    return math.exp(1.2 * LOSSES_NT[row, -1] - 0.1)
+def perplexity_alone(row, column):
+    return math.exp(1.2 * LOSSES_NT[row, column] - 0.1)
 
 
 NAIVE = {
@@ -85,7 +89,8 @@ NAIVE = {
     ("full",): lambda _row: 0,
     ("grand",): lambda row: -2 * mean(LOSSES_NT[row, :2].tolist()),
     ("grand", ("scope", "head"), ("at", "late")): lambda row: -LOSSES_NT[row, -1],
-    ("ifd",): lambda row: abs(math.log(math.exp(LOSSES_NT[row, -1]) / perplexity_alone(row))),
+    ("ifd",): lambda row: abs(math.log(math.exp(LOSSES_NT[row, 1]) / perplexity_alone(row, 1))),
+    ("ifd", ("at", "late")): lambda row: abs(math.log(math.exp(LOSSES_NT[row, -1]) / perplexity_alone(row, -1))),
     ("xmas", ("clusters", 3)): lambda row: sum(abs(b - a) for a, b in pairwise(LOSSES_NT[row].tolist())),
 }
 
@@ -169,24 +174,48 @@ def test_high_learnability_says_where_it_counts_from():
 def test_more_drops_come_first_whatever_their_size(hits):
     hits_NT = np.array(hits) / 4
     recorded = record(np.ones(hits_NT.shape))
-    sums = {**recorded.trajectories.sums, "hits": (4 * hits_NT).astype(np.float32)}
-    score_N = plan("forgetting", replace(recorded, trajectories=replace(recorded.trajectories, sums=sums))).score_N
+    trajectories = with_sums(recorded.trajectories, hits=(4 * hits_NT).astype(np.float32))
+    score_N = plan("forgetting", replace(recorded, trajectories=trajectories)).score_N
     count, size = (
         [total(max(0, a - b) for a, b in pairwise(row)) for row in hits]
         for total in (lambda drops: sum(drop > 0 for drop in drops), sum)
     )
+    count = [drops if any(row) else len(row) for drops, row in zip(count, hits, strict=True)]
     expected = sorted(range(len(hits)), key=lambda row: (-count[row], -size[row], row))
     assert np.argsort(score_N, kind="stable").tolist() == expected
 
 
-def test_forgetting_needs_two_checkpoints():
+@pytest.mark.parametrize("method", ["forgetting", "high-learnability"])
+def test_what_changes_while_training_needs_two_checkpoints(method):
     with pytest.raises(SettingsError, match="2 checkpoints or more"):
-        plan("forgetting", recorded_with(decaying(5, checkpoints=1)))
+        plan(method, recorded_with(decaying(5, checkpoints=1)))
+
+
+def test_rows_that_were_never_right_are_the_most_forgotten():
+    hits_NT = np.array([[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1]], dtype=np.float32)
+    recorded = record(np.ones(hits_NT.shape))
+    forgetting = plan("forgetting", replace(recorded, trajectories=with_sums(recorded.trajectories, hits=hits_NT)))
+    assert np.argsort(forgetting.score_N, kind="stable").tolist() == [1, 0, 2, 3]
+    assert forgetting.facts == {"rows_never_right": 1, "rows_never_forgotten": 2}
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("aum", {}), ("cartography", {}), ("cartography", {"region": "hard"}), ("forgetting", {}), ("ccs", {})],
+)
+def test_what_is_averaged_over_training_leaves_out_the_checkpoint_before_it(method, options):
+    steps = (0, 10, 20, 30, 40, 50, 60, 70)
+    whole = recorded_with(LOSSES_NT, TOKENS, steps=steps)
+    sums = {name: sum_NT[:, 1:] for name, sum_NT in whole.trajectories.sums.items()}
+    later = replace(whole, trajectories=replace(whole.trajectories, sums=sums, steps=steps[1:]))
+    one, other = (plan(method, recorded, **options) for recorded in (whole, later))
+    assert np.array_equal(one.score_N, other.score_N)
+    assert np.array_equal(one.group_N, other.group_N)
 
 
 def test_rows_whose_prompt_does_not_help_come_last_in_ifd():
-    ifd = plan("ifd")
-    ratio = [math.exp(LOSSES_NT[row, -1]) / perplexity_alone(row) for row in ROWS]
+    ifd = plan("ifd", at="late")
+    ratio = [math.exp(LOSSES_NT[row, -1]) / perplexity_alone(row, -1) for row in ROWS]
     assert ifd.last_N.tolist() == [value >= 1 for value in ratio]
     assert 0 < ifd.last_N.sum() < len(ratio)
     assert ifd.facts["prompt_does_not_help"] == ifd.last_N.sum()

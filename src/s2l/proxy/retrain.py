@@ -11,11 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 from s2l.config import ProxySettings
 from s2l.files import read_record, write_json
-from s2l.forecast.sample import tokens_at
 from s2l.progress import Progress
 from s2l.proxy import checkpoints
 from s2l.proxy.plan import PLAN, Plan
-from s2l.proxy.stage import START, _start, train_proxy
+from s2l.proxy.stage import START, beginning, train_proxy
 from s2l.types import Checkpoint, Tokens
 
 
@@ -42,10 +41,10 @@ def trained_on(
     settings = _as_planned(settings, Plan.from_json(read_record(run / PLAN)))
     if not len(rows):
         begun = checkpoints.find(folder, 0)
-        return begun or checkpoints.save(_start(settings, tokenizer, folder, max_length, seed), folder, 0)
+        return begun or checkpoints.save(beginning(settings, tokenizer, folder, max_length, seed), folder, 0)
     ascending = np.sort(rows)
     _, (trained,) = train_proxy(
-        tokens_at(tokens, ascending),
+        tokens.of(ascending),
         tokenizer,
         settings,
         folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s2l.selection.scores import At, columns
+from s2l.selection.scores import At, column, columns
 
 BACKWARD = 2.0
 """A backward pass takes about as much work as two forward passes."""
@@ -29,6 +29,11 @@ class Cost:
 def of_trajectories(steps: tuple[int, ...]) -> Cost:
     """All of training, and the losses of every checkpoint."""
     return Cost(trained=1, recorded=len(steps))
+
+
+def of_one_checkpoint(at: At, steps: tuple[int, ...], *, recorded: bool = False, more: float = 0.0) -> Cost:
+    """Training up to the one checkpoint that `at` means, its losses if `recorded`, and `more` passes."""
+    return Cost(steps[column(at, steps)] / steps[-1], int(recorded), more)
 
 
 def of_one_model(at: At, steps: tuple[int, ...], *, recorded: bool = True, more: float = 0.0) -> Cost:

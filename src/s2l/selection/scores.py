@@ -60,6 +60,12 @@ def columns(at: At, steps: tuple[int, ...]) -> list[int]:
     return [column for column in trained if 4 * steps[column] <= steps[-1]] or trained[:1] or [0]
 
 
+def while_training(trajectories: Trajectories, statistic: str) -> Float[np.ndarray, "N T"]:
+    """The statistic per response token at the checkpoints that training made: not before it, if there are others."""
+    mean_NT = trajectories.mean(statistic)
+    return mean_NT[:, 1:] if trajectories.steps[0] == 0 and len(trajectories.steps) > 1 else mean_NT
+
+
 def mean_at(trajectories: Trajectories, statistic: str, at: At) -> Float[np.ndarray, " N"]:
     """The statistic per response token, averaged over the checkpoints that `at` means."""
     mean_N: Float[np.ndarray, " N"] = trajectories.mean(statistic)[:, columns(at, trajectories.steps)].mean(axis=1)

@@ -33,9 +33,10 @@ class Planned:
 
 
 def settled(settings: SelectSettings) -> SelectSettings:
-    """The settings with the method's own parsed; SettingsError for a method or an option that is not there."""
-    options = get(settings.method).parse(settings.options).model_dump(mode="json", exclude_unset=True)
-    return settings.model_copy(update={"options": options})
+    """The settings with the method's own parsed; SettingsError for what is not there, or missing."""
+    parsed = get(settings.method).parse(settings.options)
+    parsed.require()
+    return settings.model_copy(update={"options": parsed.model_dump(mode="json", exclude_unset=True)})
 
 
 def check(

@@ -12,7 +12,7 @@ from pydantic import Field
 from s2l import config
 from s2l.progress import Progress
 from s2l.selection.cost import Cost, of_trajectories
-from s2l.selection.scores import ranked
+from s2l.selection.scores import ranked, while_training
 from s2l.types import Plan, Recorded
 
 
@@ -24,7 +24,7 @@ class Settings(config.Settings):
 
 def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:  # noqa: ARG001
     """By the mean margin."""
-    area_N = recorded.trajectories.mean("margin").mean(axis=1)
+    area_N = while_training(recorded.trajectories, "margin").mean(axis=1)
     return ranked(area_N if settings.first == "low" else -area_N)
 
 

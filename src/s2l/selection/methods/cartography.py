@@ -13,7 +13,7 @@ from pydantic import Field
 from s2l import config
 from s2l.progress import Progress
 from s2l.selection.cost import Cost, of_trajectories
-from s2l.selection.scores import ranked
+from s2l.selection.scores import ranked, while_training
 from s2l.types import Plan, Recorded
 
 
@@ -27,7 +27,7 @@ class Settings(config.Settings):
 
 def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:  # noqa: ARG001
     """The farthest into the region first."""
-    probability_NT = recorded.trajectories.mean("p_target")
+    probability_NT = while_training(recorded.trajectories, "p_target")
     match settings.region:
         case "ambiguous":
             return ranked(-probability_NT.std(axis=1))

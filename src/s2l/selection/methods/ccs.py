@@ -16,7 +16,7 @@ from s2l import config
 from s2l.progress import Progress
 from s2l.selection import keyed
 from s2l.selection.cost import Cost, of_one_model, of_trajectories
-from s2l.selection.scores import mean_at
+from s2l.selection.scores import mean_at, while_training
 from s2l.types import Plan, Recorded, Trajectories
 
 
@@ -54,7 +54,7 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
 def _difficulty(score: str, trajectories: Trajectories) -> Float[np.ndarray, " N"]:
     match score:
         case "aum":
-            area_N: Float[np.ndarray, " N"] = trajectories.mean("margin").mean(axis=1)
+            area_N: Float[np.ndarray, " N"] = while_training(trajectories, "margin").mean(axis=1)
             return -area_N
         case "el2n":
             return mean_at(trajectories, "el2n", "early")

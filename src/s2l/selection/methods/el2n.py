@@ -1,6 +1,7 @@
 """EL2N: the rows with the largest error early in training (Paul et al. 2021, arXiv 2107.07075).
 
-Mean over response tokens of ‖p − onehot‖₂, averaged over the checkpoints of the first quarter of training.
+Mean over response tokens of ‖p − onehot‖₂, averaged over the checkpoints of the first quarter of training; the paper
+averages over 10 trainings from different starts, at one early epoch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """GraNd: the rows with the largest gradient early in training (Paul et al. 2021, arXiv 2107.07075).
 
 The norm of the gradient of a row's mean response loss, by all of the proxy's parameters or by its head's, averaged over
-the checkpoints.
+the checkpoints; the paper averages over 10 trainings from different starts.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Both perplexities are over all response tokens: the response alone is read behind the beginning (or end) token. The
 highest below 1 come first; rows whose prompt does not help at all, 1 and more, come last. The first paper (2308.12032)
-divides the mean losses instead: the same rows are below 1, in another order.
+divides the mean losses instead, by a model briefly trained: the same rows are below 1, in another order.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
-from s2l.selection.cost import Cost, of_one_model
+from s2l.selection.cost import Cost, of_one_checkpoint
 from s2l.selection.scores import AT_ONE, At, asked_of, column
 from s2l.types import Plan, Recorded
 
@@ -20,7 +20,7 @@ from s2l.types import Plan, Recorded
 class Settings(config.Settings):
     """Whose perplexities."""
 
-    at: At = Field("late", description=AT_ONE)
+    at: At = Field("early", description=AT_ONE)
 
 
 def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:  # noqa: ARG001
@@ -39,4 +39,4 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
 
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
     """The losses, and a pass over the responses alone."""
-    return Cost(of_one_model(settings.at, steps).trained, recorded=1, more=1)
+    return of_one_checkpoint(settings.at, steps, recorded=True, more=1)

@@ -12,7 +12,7 @@ from pydantic import Field
 from s2l import config
 from s2l.progress import Progress
 from s2l.selection import keyed
-from s2l.selection.cost import Cost, of_one_model
+from s2l.selection.cost import Cost, of_one_checkpoint
 from s2l.selection.greedy import k_center
 from s2l.selection.scores import AT_ONE, At, asked_of, column, places, ranked
 from s2l.selection.unit import UNITS, directions
@@ -38,4 +38,4 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
 
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
     """One pass for the embeddings of one checkpoint."""
-    return Cost(of_one_model(settings.at, steps).trained, more=1)
+    return of_one_checkpoint(settings.at, steps, more=1)

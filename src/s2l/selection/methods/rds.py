@@ -17,7 +17,7 @@ from pydantic import Field
 from s2l import config
 from s2l.errors import SettingsError, shown
 from s2l.progress import Advance, Progress
-from s2l.selection.cost import Cost, of_one_model
+from s2l.selection.cost import Cost, of_one_checkpoint
 from s2l.selection.room import require_room
 from s2l.selection.scores import AT_ONE, At, asked_of, column, places, ranked
 from s2l.selection.unit import directions
@@ -32,15 +32,28 @@ class Settings(config.Settings):
     )
     at: At = Field("late", description=AT_ONE)
 
+    def require(self) -> None:
+        """Without examples there is nothing to be like; they must be readable."""
+        self.digest()
+
+    def digest(self) -> str:
+        """Of the examples' file."""
+        if self.examples is None:
+            raise SettingsError("method rds needs examples of the target task: --set examples=FILE")
+        try:
+            with Path(self.examples).open("rb") as file:
+                return file_digest(file, partial(blake2b, digest_size=16)).hexdigest()
+        except OSError as error:
+            raise SettingsError(f"method rds: examples={shown(self.examples)}: {error.strerror}") from None
+
 
 def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:  # noqa: ARG001
     """The examples' choice by turns, for as many rows as are asked for; the others by their largest cosine.
 
     Raises SettingsError without a file of examples, MachineError where there are too many for the memory.
     """
-    if settings.examples is None:
-        raise SettingsError("method rds needs examples of the target task: --set examples=FILE")
-    digest = _digest(settings.examples)
+    digest = settings.digest()
+    assert settings.examples is not None, "what has a digest is there"
     more, at = asked_of(recorded), column(settings.at, recorded.trajectories.steps)
     examples_MD = directions(more.example_embeddings(settings.examples, "position", at))
     units_ND = directions(more.embeddings("position", at))
@@ -76,14 +89,6 @@ def by_turns(
     return np.concatenate([order_n, others[np.argsort(-largest_N[others], kind="stable")]])
 
 
-def _digest(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return file_digest(file, partial(blake2b, digest_size=16)).hexdigest()
-    except OSError as error:
-        raise SettingsError(f"method rds: examples={shown(path)}: {error.strerror}") from None
-
-
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
     """One pass for the embeddings."""
-    return of_one_model(settings.at, steps, recorded=False, more=1)
+    return of_one_checkpoint(settings.at, steps, more=1)

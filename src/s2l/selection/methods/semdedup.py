@@ -15,7 +15,7 @@ from pydantic import Field
 
 from s2l import config
 from s2l.progress import Progress
-from s2l.selection.cost import Cost, of_one_model
+from s2l.selection.cost import Cost, of_one_checkpoint
 from s2l.selection.kmeans import kmeans
 from s2l.selection.room import require_room
 from s2l.selection.scores import AT_ONE, At, asked_of, column, ranked
@@ -73,4 +73,4 @@ def similarity_to_those_before(units_nD: Float[np.ndarray, "n D"]) -> Float[np.n
 
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:
     """One pass for the embeddings of one checkpoint."""
-    return Cost(of_one_model(settings.at, steps).trained, more=1)
+    return of_one_checkpoint(settings.at, steps, more=1)
