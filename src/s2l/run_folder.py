@@ -167,7 +167,7 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
         raise RunFolderError(f"{path}: holds other files, such as {shown(sorted(foreign)[0])}; use another --out")
     with _lock(path):
         for room in ("", "proxy/", "trajectories/", "trajectories/*/", "subsets/", "representations/**/"):
-            for part in path.glob(f"{room}*{PART}"):
+            for part in list(path.glob(f"{room}*{PART}")):
                 remove(part)
         yield RunFolder(path)
 
