@@ -12,6 +12,8 @@ from toy_runs import DATA, FLAGS, FOLDER, MACHINE, SETTINGS, kept_ids, manifest,
 CHOICES = [
     (("--method", "s3l", "--budget", "11%"), "no selection method 's3l'; there are: "),
     (("--set", "clustres=2", "--budget", "11%"), "method s2l has no setting 'clustres'; there are: "),
+    (("--method", "rds", "--budget", "11%"), "method rds needs examples of the target task: --set examples=FILE"),
+    (("--method", "rds", "--set", "examples=gone.jsonl", "--budget", "11%"), "examples='gone.jsonl': No such file"),
     (("--device", "abacus", "--budget", "11%"), "no device 'abacus'"),
     (("--budget", "149"), "asks for 149 rows (150 rows read, 2 of them excluded): ask for at most 148"),
     (("--budget", "9M-tokens"), "is above the"),

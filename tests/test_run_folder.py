@@ -180,9 +180,15 @@ def test_what_was_left_half_written_is_removed_and_the_rest_stays(tmp_path: Path
     (tmp_path / "proxy" / "step-1.part" / "inner.part").mkdir(parents=True)
     (tmp_path / "proxy" / "step-0").mkdir()
     (tmp_path / "trajectories.parquet.part").write_text("half")
+    for deep in ("embeddings-response/step-1", "after-12ab", "after-12ab/means/step-1"):
+        (tmp_path / "representations" / deep).mkdir(parents=True)
+        (tmp_path / "representations" / deep / "shard.parquet.part").write_text("half")
+    (tmp_path / "representations" / "after-12ab" / "step-2.part" / "inner.part").mkdir(parents=True)
     with hold(tmp_path):
         left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert left == {LOCK, RUN, "proxy", "proxy/step-0"}
+    deep = {name for name in left if name.startswith("representations")}
+    assert left - deep == {LOCK, RUN, "proxy", "proxy/step-0"}
+    assert not any(name.endswith(".part") for name in deep)
 
 
 def test_a_run_killed_before_its_claim_goes_on(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def require(self) -> None:
+        """Raise SettingsError where what is needed is not there; asked before anything is trained."""
+
 
 class PoolSettings(Settings):
     """Where the rows are and how to read them."""

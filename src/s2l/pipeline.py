@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,11 @@ from s2l.proxy.ranks import ALONE, Ranks, joined
 from s2l.proxy.stage import PLAN, device_for, enough_memory, follow, proxy_tokenizer, train_proxy
 from s2l.run_folder import RunFolder, hold
 from s2l.scoring.record import record
+from s2l.scoring.represent import RunRepresentations
+from s2l.scoring.there import only_there
+from s2l.selection.budget import parse_budget
+from s2l.selection.compare import COMPARISON, Known, comparison
+from s2l.selection.entrants import entrants
 from s2l.selection.keep import read_keep
 from s2l.selection.select import check, select, settled
 from s2l.selection.signal import Signal, signal
@@ -82,21 +88,81 @@ def draw(
     seed: the run's own if not given. Needs the run's pool where it was, to export the rows.
     """
     settings = settled(settings)
+    with finished(path) as (folder, made):
+        asked = made.model_copy(update={"select": settings, "seed": made.seed if seed is None else seed})
+        check_pool(asked.pool, folder.claimed(), dataset)
+        rows, recorded, strength = recall(folder, made, progress)
+        selections = choose(rows, recorded, settings, asked.seed, folder, progress)
+        subsets = export(selections, rows, recorded, strength, asked, folder, progress, dataset)
+        return {"run": str(path), "subsets": [subset.manifest for subset in subsets]}
+
+
+def compare(
+    path: Path,
+    budget: str | int | float,
+    methods: Sequence[str] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    seeds: int = 3,
+    embeddings: bool = False,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Methods side by side on a run's recorded trajectories; returns the figures, kept as RUN/comparison.json too.
+
+    methods: all whose scores are recorded if not given; options: settings by method. seeds: other seeds that tell how
+    steady each is. embeddings: record them for coverage and purity if they are not there.
+    """
+    size, entered = parse_budget(budget), entrants(methods, options or {})
+    with finished(path) as (folder, made):
+        rows, recorded, _ = recall(folder, made, progress)
+        found = comparison(
+            recorded,
+            known(folder, made, rows, recorded),
+            entered,
+            size,
+            seeds=seeds,
+            embeddings=embeddings,
+            progress=progress,
+        )
+        write_json(folder.path / COMPARISON, found)
+        return found
+
+
+@contextmanager
+def finished(path: Path) -> Iterator[tuple[RunFolder, RunSettings]]:
+    """Hold a finished run, with the settings that made it; RunFolderError where there is none."""
     with hold(path, must_exist=True) as folder:
         claimed = folder.claimed()
         if not folder.manifest.is_file():
             raise RunFolderError(f"{path}: the run is not finished; run its command again first")
-        made = validated(claimed["settings"])
-        asked = made.model_copy(update={"select": settings, "seed": made.seed if seed is None else seed})
-        check_pool(asked.pool, claimed, dataset)
-        steps = read_record(folder.proxy / PLAN)["saves"]
-        first = [0] if made.proxy.initial_checkpoint else []
-        trajectories = store.load(folder.trajectories, [*first, *steps])
-        rows, lengths_N = load_rows(folder.rows)
-        recorded, strength = to_recorded(trajectories, rows, lengths_N, made.seed, folder, progress)
-        selections = choose(rows, recorded, settings, asked.seed, folder, progress)
-        subsets = export(selections, rows, recorded, strength, asked, folder, progress, dataset)
-        return {"run": str(path), "subsets": [subset.manifest for subset in subsets]}
+        yield folder, validated(claimed["settings"])
+
+
+def recall(folder: RunFolder, made: RunSettings, progress: Progress) -> tuple[Rows, Recorded, Signal]:
+    """What a finished run recorded."""
+    steps = read_record(folder.proxy / PLAN)["saves"]
+    first = [0] if made.proxy.initial_checkpoint else []
+    trajectories = store.load(folder.trajectories, [*first, *steps])
+    rows, lengths_N = load_rows(folder.rows)
+    return rows, *to_recorded(trajectories, rows, lengths_N, made.seed, folder, progress)
+
+
+def known(folder: RunFolder, made: RunSettings, rows: Rows, recorded: Recorded) -> Known:
+    """What a comparison looks at beside what methods see."""
+    more = recorded.more
+    assert isinstance(more, RunRepresentations), "of a run folder"
+    place_P, scorable_P = rows.stand_in(recorded.trajectories.ids)
+    repeat_N = np.zeros(len(recorded), dtype=bool)
+    repeat_N[place_P[scorable_P]] = rows.occurrence_N[scorable_P] > 0
+    return Known(
+        read=len(rows),
+        seed=made.seed,
+        truncated_N=more.tokens.truncated_N,
+        repeat_N=repeat_N,
+        there=only_there(more),
+        epochs=read_record(folder.proxy / PLAN)["epochs"],
+        seconds=folder.seconds(),
+    )
 
 
 def read(settings: RunSettings, folder: RunFolder, progress: Progress, dataset: datasets.Dataset | None = None) -> Pool:
@@ -174,7 +240,8 @@ def to_recorded(
     scorable = order[~rows.excluded_N[order]]
     if not np.array_equal(rows.ids[scorable], trajectories.ids):
         raise RunFolderError(f"{folder.path}: not every row is recorded yet; run the same command again")
-    recorded = Recorded(trajectories, rows.source_N[scorable], rows.sources, lengths_N)
+    more = RunRepresentations(folder, trajectories.steps, progress)
+    recorded = Recorded(trajectories, rows.source_N[scorable], rows.sources, lengths_N, more=more)
     if not folder.signal.is_file():
         with folder.timed("signal"):
             write_json(folder.signal, asdict(signal(trajectories, SIGNAL_CLUSTERS, seed, progress)))

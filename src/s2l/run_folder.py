@@ -58,6 +58,11 @@ class RunFolder:
         return self.path / "trajectories"
 
     @property
+    def representations(self) -> Path:
+        """What methods asked to be recorded beside the sums."""
+        return self.path / "representations"
+
+    @property
     def subsets(self) -> Path:
         """The chosen subsets, one folder each."""
         return self.path / "subsets"
@@ -161,8 +166,8 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
     if foreign and not (path / RUN).is_file():
         raise RunFolderError(f"{path}: holds other files, such as {shown(sorted(foreign)[0])}; use another --out")
     with _lock(path):
-        for room in ("", "proxy/", "trajectories/", "trajectories/*/", "subsets/"):
-            for part in path.glob(f"{room}*{PART}"):
+        for room in ("", "proxy/", "trajectories/", "trajectories/*/", "subsets/", "representations/**/"):
+            for part in list(path.glob(f"{room}*{PART}")):
                 remove(part)
         yield RunFolder(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,8 @@ from s2l.types import Recorded, Rows, Selection
 if TYPE_CHECKING:
     import datasets
 
+PLAIN = re.compile(r"[\w-]+(\.\w+)*", re.ASCII)
+
 
 @dataclass(frozen=True)
 class SubsetFolder:
@@ -41,13 +44,19 @@ def subset_name(selection: Selection, settings: RunSettings, run_seed: int) -> s
     options = selection.facts["settings"]
     defaults = get(selection.method).settings().model_dump(mode="json")
     parts = [selection.method, parse_budget(selection.facts["budget"]).slug]
-    parts += [f"{name}-{value}" for name, value in options.items() if value != defaults[name]]
+    parts += [f"{name}-{_as_file_name(value)}" for name, value in options.items() if value != defaults[name]]
     parts += [f"balance-{settings.select.balance}"] if settings.select.balance != "none" else []
     if settings.select.keep is not None:
         ids = b"\n".join(sorted(read_keep(settings.select.keep)))
         parts.append(f"keep-{sha256(ids).hexdigest()[:8]}")
     parts += [f"seed-{settings.seed}"] if settings.seed != run_seed else []
     return "-".join(parts)
+
+
+def _as_file_name(value: object) -> str:
+    """The value if it is plain, else a digest of it: paths do not go into the names of folders."""
+    text = str(value)
+    return text if PLAIN.fullmatch(text) else sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def export_subset(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -165,6 +165,17 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def of(self, rows: Int[np.ndarray, " n"]) -> Tokens:
+        """These rows alone, in ascending order; of those that were turned away nothing is said."""
+        every = np.repeat(np.isin(np.arange(len(self)), rows), self.lengths)
+        return Tokens(
+            ids=self.ids[rows],
+            input_ids=self.input_ids[every],
+            counted=self.counted[every],
+            start_N=np.concatenate([[0], np.cumsum(self.lengths[rows])]),
+            truncated_N=self.truncated_N[rows],
+        )
+
     @property
     def lengths(self) -> Int[np.ndarray, " N"]:
         """Tokens per row."""
@@ -237,17 +248,49 @@ class Trajectories:
         return self.mean("nll")
 
 
+@runtime_checkable
+class Representations(Protocol):
+    """What can be told of the rows beside their losses; recorded when first asked for, then kept with the run.
+
+    column: of the trajectories' checkpoints.
+    """
+
+    def embeddings(self, pooling: Literal["response", "position"], column: int) -> Float[np.ndarray, "N D"]:
+        """Mean of the last hidden states: of those that predict the response, or of all weighted by position."""
+
+    def gradient_norms(self, scope: Literal["all", "head"], column: int) -> Float[np.ndarray, " N"]:
+        """Norm of the gradient of each row's mean response loss, by all parameters or by the head's."""
+
+    def losses_alone(self, column: int) -> Float[np.ndarray, " N"]:
+        """Loss of the response without its prompt, nats per response token."""
+
+    def example_embeddings(
+        self, path: str, pooling: Literal["response", "position"], column: int
+    ) -> Float[np.ndarray, "M D"]:
+        """Embeddings of the rows of a file, in the order of their ids, made as those of the pool."""
+
+    def embeddings_after(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "N D"]:
+        """Response embeddings by the proxy trained, from its starting weights, on these rows alone; none: untrained."""
+
+    def means_after(self, statistic: str, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, " N"]:
+        """One of `STATISTICS` per response token, by the proxy trained on these rows alone; none: untrained."""
+
+
 @dataclass(frozen=True)
 class Recorded:
     """All that a selection method may look at, in id order: the rows that can be chosen.
 
     source_N: index into `sources`. lengths_N: proxy tokens of the row after truncation, prompt and response.
+    most: the most rows that will be drawn; a method that ranks one row after the other may stop there.
+    more: what else the run can tell, None where there is only what was recorded.
     """
 
     trajectories: Trajectories
     source_N: Int[np.ndarray, " N"]
     sources: tuple[str, ...]
     lengths_N: Int[np.ndarray, " N"]
+    most: int | None = None
+    more: Representations | None = None
 
     def __len__(self) -> int:
         return len(self.trajectories)
@@ -259,13 +302,16 @@ class Plan:
 
     group_N: from 0; the budget is shared evenly over the groups, smallest first. All zeros: no groups, best first.
     score_N: inside a group the lowest score is taken first, ties by id. distance_N: to the group's centre, or nan.
+    last_N: rows that the method turns away: none is taken before all others are. group_names: for people, or none.
     facts: what the report and the manifest should say (K, iterations, inertia, …), JSON-able.
     """
 
     group_N: Int[np.ndarray, " N"]
     score_N: Float[np.ndarray, " N"]
     distance_N: Float[np.ndarray, " N"]
+    last_N: Bool[np.ndarray, " N"] | None = None
     group_word: str = "cluster"
+    group_names: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

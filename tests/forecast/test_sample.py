@@ -6,7 +6,7 @@ import numpy as np
 
 from s2l.config import PoolSettings
 from s2l.data.pool import read_pool
-from s2l.forecast.sample import drawn, sampled, tokens_at, usable_rows
+from s2l.forecast.sample import drawn, sampled, usable_rows
 from toy_models import toy_tokens
 from toy_runs import REPEAT, toy_rows, write_jsonl
 
@@ -37,7 +37,7 @@ def test_no_more_rows_are_drawn_than_there_are() -> None:
 
 def test_some_rows_of_the_tokens_are_those_rows() -> None:
     tokens = toy_tokens(rows=7)
-    part = tokens_at(tokens, np.array([1, 4, 5]))
+    part = tokens.of(np.array([1, 4, 5]))
     assert part.ids.tolist() == tokens.ids[[1, 4, 5]].tolist()
     for row, there in enumerate((1, 4, 5)):
         ours, theirs = slice(*part.start_N[row : row + 2]), slice(*tokens.start_N[there : there + 2])

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 
 from s2l.config import ProxySettings
 from s2l.errors import MachineError
-from s2l.forecast.sample import tokens_at
 from s2l.progress import SILENT, Advance
 from s2l.proxy import checkpoints
 from s2l.proxy.plan import Plan, make_plan
@@ -94,7 +93,7 @@ def test_rows_of_one_length_and_a_long_one_show_padding_too() -> None:
     lengths = TOKENS.lengths
     short = np.flatnonzero(lengths == np.bincount(lengths).argmax())[:2]
     rows = np.sort(np.append(short, lengths.argmax()))
-    few = tokens_at(TOKENS, rows)
+    few = TOKENS.of(rows)
     assert len(set(few.lengths.tolist())) == 2
     assert checked_path(looks_at_padding(toy_model()), few, CPU) == "alone"
 

@@ -19,7 +19,56 @@ def decaying(n, checkpoints=6, seed=0, noise=0.02):
     return np.abs(start * (kept + (1 - kept) * np.exp(-3 * rate * t)) + rng.normal(0, noise, (n, checkpoints)))
 
 
-def record(losses_NT, sources=("a", "b", "c")):
+def statistics(losses_NT):
+    """Means of the seven that could go with such losses; equal losses give equal statistics."""
+    probability_NT = np.exp(-losses_NT)
+    return {
+        "nll": losses_NT,
+        "hits": np.rint(4 * probability_NT) / 4,
+        "p_target": probability_NT,
+        "p_max": (1 + probability_NT) / 2,
+        "entropy": losses_NT / 2,
+        "el2n": np.sqrt(2) * (1 - probability_NT),
+        "margin": 1 - losses_NT,
+    }
+
+
+class ToyRepresentations:
+    """Embeddings that hang on the loss, so that equal rows have equal ones.
+
+    asked: the rows that the proxy was to be trained on, each time.
+    """
+
+    def __init__(self, losses_NT):
+        self.losses_NT = losses_NT
+        self.asked = []
+
+    def embeddings(self, pooling, column):
+        angle_N = self.losses_NT[:, column] * (1 if pooling == "response" else 2)
+        return np.stack([np.cos(angle_N), np.sin(angle_N), np.cos(3 * angle_N)], axis=1).astype(np.float32)
+
+    def gradient_norms(self, scope, column):
+        return self.losses_NT[:, column] * (1 if scope == "head" else 2)
+
+    def losses_alone(self, column):
+        return self.losses_NT[:, column] * 1.2 - 0.1
+
+    def example_embeddings(self, path, pooling, column):
+        return self.embeddings(pooling, column)[::50]
+
+    def embeddings_after(self, rows):
+        return self.embeddings("response", self._after(rows))
+
+    def means_after(self, statistic, rows):
+        return statistics(self.losses_NT)[statistic][:, self._after(rows)]
+
+    def _after(self, rows):
+        """A column that hangs on which rows they are, in whatever order."""
+        self.asked.append(sorted(rows.tolist()))
+        return sum(self.asked[-1]) % self.losses_NT.shape[1]
+
+
+def record(losses_NT, sources=("a", "b", "c"), most=None):
     n, checkpoints = losses_NT.shape
     tokens_N = np.full(n, 4)
     return Recorded(
@@ -27,11 +76,16 @@ def record(losses_NT, sources=("a", "b", "c")):
             ids=make_ids(n),
             steps=tuple(range(1, checkpoints + 1)),
             tokens_N=tokens_N,
-            sums={"nll": (losses_NT * tokens_N[:, None]).astype(np.float32)},
+            sums={
+                name: (mean_NT * tokens_N[:, None]).astype(np.float32)
+                for name, mean_NT in statistics(losses_NT).items()
+            },
         ),
         source_N=np.arange(n) ** 2 % len(sources),
         sources=tuple(sources),
         lengths_N=5 + np.arange(n) % 7,
+        most=most,
+        more=ToyRepresentations(losses_NT),
     )
 
 

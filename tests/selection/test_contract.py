@@ -14,6 +14,28 @@ from s2l.selection.select import select
 
 N = 120
 EXCLUDED = {b"0" * 24: "empty response", b"f" * 24: "no response token within max_length"}
+SEEDLESS = {
+    "aum",
+    "cartography",
+    "confidence-curriculum",
+    "el2n",
+    "facility-location",
+    "forgetting",
+    "full",
+    "grand",
+    "high-learnability",
+    "ifd",
+    "least-confidence",
+    "length",
+    "middle-perplexity",
+    "perplexity",
+    "rds",
+    "semdedup",
+    "xmas",
+}
+"""Rank rows by what was recorded alone, as do those whose clusters are one, or as many as the rows, in a small pool."""
+OPTIONS = {"rds": {"examples": __file__}, "semdedup": {"clusters": 5}}
+"""Of methods that need some: toy representations do not read the file, and one cluster is the same for every seed."""
 POOLS = {
     "decaying": record(decaying(N)),
     "tied": record(np.repeat(decaying(4), N // 4, axis=0)),
@@ -33,8 +55,15 @@ def recorded(request):
     return POOLS[request.param]
 
 
+@pytest.fixture(autouse=True)
+def one_checkpoint_has_no_drops(request):
+    names = set(request.node.callspec.params.values()) if hasattr(request.node, "callspec") else set()
+    if "one checkpoint" in names and {"forgetting", "high-learnability"} & names:
+        pytest.skip("needs two checkpoints")
+
+
 def choose(recorded, method, *budgets, seed=0, order=None, keep=frozenset(), excluded=None, **settings):
-    settings = SelectSettings(method=method, budgets=budgets, **settings)
+    settings = SelectSettings(method=method, budgets=budgets, options=OPTIONS.get(method, {}), **settings)
     return select(rows_of(recorded, excluded, order), recorded, settings, seed, keep)
 
 
@@ -71,6 +100,8 @@ def test_the_same_seed_gives_the_same_ids_in_any_row_order(method, recorded):
 
 
 def test_another_seed_gives_other_ids(method):
+    if method in SEEDLESS:
+        pytest.skip("ranks rows by what was recorded alone")
     one, other = (choose(POOLS["decaying"], method, 30, seed=seed)[0] for seed in (0, 1))
     assert one.sha256 != other.sha256
 
@@ -84,7 +115,7 @@ def test_rows_kept_on_request_are_in_and_say_so(method, recorded):
 
 
 def test_settings_survive_json(method):
-    settings = get(method).parse({})
+    settings = get(method).parse(OPTIONS.get(method, {}))
     assert type(settings).model_validate(json.loads(settings.model_dump_json())) == settings
 
 

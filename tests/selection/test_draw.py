@@ -27,7 +27,7 @@ def plan_of(groups, scores=None):
 def plans(draw_):
     n = draw_(st.integers(1, 25))
     numbers = st.lists(st.integers(0, 3), min_size=n, max_size=n)
-    return plan_of(draw_(numbers), draw_(numbers)), np.array(draw_(numbers)), draw_(st.sets(st.integers(0, n - 1)))
+    return (draw_(numbers), draw_(numbers)), np.array(draw_(numbers)), draw_(st.sets(st.integers(0, n - 1)))
 
 
 def test_the_lowest_scores_of_each_group_are_taken():
@@ -57,7 +57,8 @@ def test_groups_of_equal_size_are_ordered_by_their_smallest_id():
 
 @given(plans())
 def test_budgets_are_exact_nested_and_hold_what_was_requested(case):
-    plan, strata_N, requested = case
+    numbers, strata_N, requested = case
+    plan = plan_of(*numbers)
     n = len(strata_N)
     keep = frozenset(bytes(make_ids(n)[row]) for row in requested)
     masks = [draw(plan, recorded_of(n), b, strata_N=strata_N, keep=keep) for b in range(len(keep), n + 1)]
@@ -68,7 +69,8 @@ def test_budgets_are_exact_nested_and_hold_what_was_requested(case):
 
 @given(plans(), st.integers(1, 200))
 def test_a_token_budget_is_the_most_rows_that_fit(case, tokens):
-    plan, strata_N, _ = case
+    numbers, strata_N, _ = case
+    plan = plan_of(*numbers)
     recorded = recorded_of(len(strata_N))
     queues = queue_up(plan, recorded.trajectories.ids)
     sums = [int(recorded.lengths_N[queues.take(rows)].sum()) for rows in range(len(strata_N) + 1)]

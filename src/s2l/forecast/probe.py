@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from s2l.config import ProxySettings, RunSettings
 from s2l.data.tokens import save_tokens
-from s2l.forecast.sample import drawn, tokens_at
+from s2l.forecast.sample import drawn
 from s2l.forecast.watch import Watch
 from s2l.proxy.plan import Plan, global_batches, make_plan
 from s2l.proxy.stage import train_proxy
@@ -126,7 +126,7 @@ def scoring(tokens: Tokens, trained: Trained, settings: RunSettings, folder: Pat
     alike = [replace(trained.checkpoint, step=step) for step in range(1, 3 * seats + 1)]
 
     def call(rows: int, checkpoints: int, name: str) -> tuple[float, int]:
-        part = tokens_at(tokens, drawn(tokens.ids, rows, settings.seed))
+        part = tokens.of(drawn(tokens.ids, rows, settings.seed))
         stored = folder / f"{name}.arrow"
         save_tokens(part, stored)
         place = partial(_name_of, part.ids)

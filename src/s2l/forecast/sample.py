@@ -9,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import Int, Shaped
 
 from s2l.selection.keyed import keys
-from s2l.types import Pool, Rows, Tokens
+from s2l.types import Pool, Rows
 
 
 def sampled(pool: Pool, most: int, seed: int) -> Pool:
@@ -37,15 +37,3 @@ def rows_at(rows: Rows, at: Int[np.ndarray, " n"]) -> Rows:
         name: getattr(rows, name)[at] for name in ("ids", "occurrence_N", "source_N", "file_N", "row_N", "line_N")
     }
     return replace(rows, **columns, excluded={})
-
-
-def tokens_at(tokens: Tokens, at: Int[np.ndarray, " n"]) -> Tokens:
-    """These rows alone; `at` is ascending."""
-    every = np.repeat(np.isin(np.arange(len(tokens)), at), tokens.lengths)
-    return Tokens(
-        ids=tokens.ids[at],
-        input_ids=tokens.input_ids[every],
-        counted=tokens.counted[every],
-        start_N=np.concatenate([[0], np.cumsum(tokens.lengths[at])]),
-        truncated_N=tokens.truncated_N[at],
-    )

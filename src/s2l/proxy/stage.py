@@ -91,7 +91,7 @@ def train_proxy(
         )
     model = None
     if not (folder / PLAN).is_file():
-        model = _start(settings, tokenizer, folder, max_length, seed)
+        model = beginning(settings, tokenizer, folder, max_length, seed)
         _new_plan(len(tokens), len(tokenizer), model, settings, max_length, seed, ranks).write(folder)
     plan = _stored_plan(folder)
     if plan.ranks != ranks.world:
@@ -101,7 +101,7 @@ def train_proxy(
     steps = ((0,) if settings.initial_checkpoint else ()) + plan.saves
     found = [checkpoints.find(folder, step) for step in steps]
     if any(checkpoint is None for checkpoint in found):
-        model = model or _start(settings, tokenizer, folder, max_length, seed)
+        model = model or beginning(settings, tokenizer, folder, max_length, seed)
         if settings.initial_checkpoint and found[0] is None:
             checkpoints.save(model, folder, 0)
         try:
@@ -197,7 +197,7 @@ def _stored_plan(folder: Path) -> Plan:
     return plan
 
 
-def _start(
+def beginning(
     settings: ProxySettings, tokenizer: PreTrainedTokenizerFast, folder: Path, max_length: int, seed: int
 ) -> PreTrainedModel:
     """The model before training; what it was is kept, and on resume it must be the same (RunFolderError)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -19,6 +18,7 @@ from s2l.scoring.batching import Batch, collate, group_by_length
 from s2l.scoring.compiled import compiled_update
 from s2l.scoring.forward import HeadPath, Update, choose_path, response_statistics
 from s2l.scoring.precision import plain_kernels
+from s2l.scoring.workers import each_alone
 from s2l.types import STATISTICS, Tokens
 
 
@@ -115,14 +115,8 @@ def _sums(
         batch = read(members)
         return per_row(values_of(batch), batch)
 
-    workers = ThreadPoolExecutor(scorer.workers, "scorer", initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        with plain_kernels(scorer.device.type, scorer.precision):
-            yield from workers.map(work, batches)
-    finally:
-        workers.shutdown(cancel_futures=True)
-        # MKL has one setting for all threads, which the workers changed.
-        torch.set_num_threads(torch.get_num_threads())
+    with plain_kernels(scorer.device.type, scorer.precision):
+        yield from each_alone(work, batches, scorer.workers)
 
 
 def in_turn(

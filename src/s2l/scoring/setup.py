@@ -41,14 +41,10 @@ def find_scorer(
 
     response_tokens: how many will be scored, at all checkpoints. What departs from the usual way is told.
     """
-    device = torch.device(plan.device)
-    # A launcher gives each of its processes fewer threads; this one is alone now, and sums do not hang on workers.
-    workers = max(plan.threads, min(THREADS, plan.threads * plan.ranks))
-    scorer = Scorer(plan.batch_tokens, device, plan.precision, workers)
-    path = folder / SCORER
-    if path.is_file():
-        kept = read_record(path)
-        return replace(scorer, **{name: kept[name] for name in ("batch_tokens", "path", "compiled")})
+    scorer = kept_scorer(plan, folder)
+    if (folder / SCORER).is_file():
+        return scorer
+    device = scorer.device
     model = load_model(checkpoint, device)
     scorer = replace(scorer, path=checked_path(model, tokens, device))
     if scorer.path == "trunk":
@@ -67,6 +63,18 @@ def find_scorer(
             progress.note(f"no {missing} here: the pass over the logits is not compiled, scoring is a little slower")
     keep_scorer(scorer, folder)
     return scorer
+
+
+def kept_scorer(plan: Plan, folder: Path) -> Scorer:
+    """The scorer kept in `folder`; where none is, what a search for one begins with: the plan's, its path left open."""
+    # A launcher gives each of its processes fewer threads; this one is alone now, and sums do not hang on workers.
+    workers = max(plan.threads, min(THREADS, plan.threads * plan.ranks))
+    scorer = Scorer(plan.batch_tokens, torch.device(plan.device), plan.precision, workers)
+    path = folder / SCORER
+    if not path.is_file():
+        return scorer
+    kept = read_record(path)
+    return replace(scorer, **{name: kept[name] for name in ("batch_tokens", "path", "compiled")})
 
 
 def keep_scorer(scorer: Scorer, folder: Path) -> None:

@@ -20,6 +20,7 @@ class Queues:
     """Rows waiting to be taken, one queue J for each group of each stratum, numbered by their smallest id.
 
     queue_N: -1 where the row is kept on request. place_N: in its queue, from 0. first_J: row of the smallest id.
+    last_J: queues of rows that the method turns away; their stratum's other queues are emptied first.
     """
 
     requested_N: Bool[np.ndarray, " N"]
@@ -28,6 +29,7 @@ class Queues:
     sizes_J: Int[np.ndarray, " J"]
     stratum_J: Int[np.ndarray, " J"]
     first_J: Int[np.ndarray, " J"]
+    last_J: Bool[np.ndarray, " J"]
 
     def share(self, budget: int) -> Int[np.ndarray, " J"]:
         """Rows that `budget` takes from each queue: evenly over strata, then over the groups of each."""
@@ -35,8 +37,11 @@ class Queues:
         np.add.at(sizes_S, self.stratum_J, self.sizes_J)
         taken_J = np.zeros(len(self.sizes_J), dtype=np.int64)
         for stratum, rows in enumerate(allocate(sizes_S, budget - int(self.requested_N.sum()))):
-            members = np.flatnonzero(self.stratum_J == stratum)
-            taken_J[members] = allocate(self.sizes_J[members], int(rows))
+            left = int(rows)
+            for last in (False, True):
+                members = np.flatnonzero((self.stratum_J == stratum) & (self.last_J == last))
+                taken_J[members] = allocate(self.sizes_J[members], min(left, int(self.sizes_J[members].sum())))
+                left -= int(taken_J[members].sum())
         return taken_J
 
     def take(self, budget: int) -> Bool[np.ndarray, " N"]:
@@ -75,8 +80,9 @@ def queue_up(
     waiting = np.flatnonzero(~requested_N)
     strata_W = np.zeros(len(waiting), dtype=np.int64) if strata_N is None else strata_N[waiting]
     stratum_W, _ = _numbered_by_first(strata_W)
-    group_W = plan.group_N[waiting]
-    queue_W, first_J = _numbered_by_first(stratum_W * (plan.group_N.max(initial=0) + 1) + group_W)
+    last_W = np.zeros(len(waiting), dtype=bool) if plan.last_N is None else plan.last_N[waiting]
+    group_W = plan.group_N[waiting] * 2 + last_W
+    queue_W, first_J = _numbered_by_first(stratum_W * 2 * (plan.group_N.max(initial=0) + 1) + group_W)
     sizes_J = np.bincount(queue_W)
     in_line = np.lexsort((plan.score_N[waiting], queue_W))
     place_W = np.empty(len(waiting), dtype=np.int64)
@@ -84,7 +90,7 @@ def queue_up(
 
     queue_N, place_N = np.full((2, len(ids)), -1)
     queue_N[waiting], place_N[waiting] = queue_W, place_W
-    return Queues(requested_N, queue_N, place_N, sizes_J, stratum_W[first_J], waiting[first_J])
+    return Queues(requested_N, queue_N, place_N, sizes_J, stratum_W[first_J], waiting[first_J], last_W[first_J])
 
 
 def among(ids: Shaped[np.ndarray, " N"], keep: frozenset[bytes]) -> Bool[np.ndarray, " N"]:
@@ -123,6 +129,14 @@ def rows_for(budget: Budget, queues: Queues, recorded: Recorded, *, read: int) -
     if rows == 0:
         raise SettingsError(f"budget {budget} chooses no row: the first alone is longer")
     return rows
+
+
+def most_rows(budget: Budget, recorded: Recorded, *, read: int) -> int:
+    """The most rows that the budget can mean for any draw: of tokens, as many as the shortest rows have."""
+    if budget.kind != "tokens":
+        return resolve(budget, read=read, scorable=len(recorded))
+    fitting = np.searchsorted(np.cumsum(np.sort(recorded.lengths_N)), int(budget.amount), side="right")
+    return max(1, int(fitting))
 
 
 def check_tokens(budget: Budget, lengths_N: Int[np.ndarray, " N"]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from s2l.config import SelectSettings
 from s2l.errors import shown
 from s2l.progress import SILENT, Progress
 from s2l.selection.budget import Budget, parse_budget, resolve
-from s2l.selection.draw import Queues, among, check_tokens, queue_up, rows_for
+from s2l.selection.draw import Queues, among, check_tokens, most_rows, queue_up, rows_for
 from s2l.selection.methods import Method, get
 from s2l.types import Plan, Recorded, Rows, Selection
 
@@ -33,9 +33,10 @@ class Planned:
 
 
 def settled(settings: SelectSettings) -> SelectSettings:
-    """The settings with the method's own parsed; SettingsError for a method or an option that is not there."""
-    options = get(settings.method).parse(settings.options).model_dump(mode="json", exclude_unset=True)
-    return settings.model_copy(update={"options": options})
+    """The settings with the method's own parsed; SettingsError for what is not there, or missing."""
+    parsed = get(settings.method).parse(settings.options)
+    parsed.require()
+    return settings.model_copy(update={"options": parsed.model_dump(mode="json", exclude_unset=True)})
 
 
 def check(
@@ -80,15 +81,30 @@ def select(
         chosen.setdefault(RANDOM, {})
     parsed = [((method := get(name)), method.parse(options)) for name, options in chosen.items()]
     strata_N = recorded.source_N if settings.balance == "source" else None
-    ways = []
-    for method, options in parsed:
-        plan = method.plan(recorded, options, seed, progress)
-        queues = queue_up(plan, recorded.trajectories.ids, strata_N=strata_N, keep=keep_ids)
-        ways.append(Planned(method, options, plan, queues))
+    recorded = replace(recorded, most=max(most_rows(budget, recorded, read=len(rows)) for budget in budgets))
+    ways = [
+        line_up(recorded, method, options, seed, progress, strata_N=strata_N, keep=keep_ids)
+        for method, options in parsed
+    ]
     turned_away = {**rows.excluded, **(excluded or {})}
     common = {"seed": seed, "balance": settings.balance, "kept_on_request": len(keep_ids)}
     places = rows.stand_in(recorded.trajectories.ids)
     return [_selection(rows, recorded, places, way, budget, turned_away, common) for budget in budgets for way in ways]
+
+
+def line_up(
+    recorded: Recorded,
+    method: Method,
+    settings: config.Settings,
+    seed: int,
+    progress: Progress = SILENT,
+    *,
+    strata_N: Int[np.ndarray, " N"] | None = None,
+    keep: frozenset[bytes] = frozenset(),
+) -> Planned:
+    """The method's plan, made and lined up; SettingsError for what the method or the rows to keep cannot be."""
+    plan = method.plan(recorded, settings, seed, progress)
+    return Planned(method, settings, plan, queue_up(plan, recorded.trajectories.ids, strata_N=strata_N, keep=keep))
 
 
 def _selection(
@@ -107,7 +123,7 @@ def _selection(
     assert recorded_P.sum() == len(recorded), "recorded rows are rows of the pool"
     at_P = at_P[recorded_P]
     groups = [_group(way, recorded, common["balance"] == "source", j, int(taken)) for j, taken in enumerate(taken_J)]
-    reasons = [text for group in groups for text in _reasons(group, way.plan.group_word)]
+    reasons = [text for group in groups for text in _reasons(group, way.plan)]
     reasons.append(ON_REQUEST)
     reason_N = np.where(way.queues.requested_N, len(reasons) - 1, 2 * way.queues.queue_N + ~kept_N)
 
@@ -151,12 +167,19 @@ def _group(way: Planned, recorded: Recorded, balanced: bool, queue: int, drawn: 
         group["group"] = int(way.plan.group_N[first])
     if balanced:
         group["source"] = recorded.sources[recorded.source_N[first]]
+    if way.queues.last_J[queue]:
+        group["last"] = True
     return group | {"rows": int(way.queues.sizes_J[queue]), "drawn": drawn}
 
 
-def _reasons(group: Mapping[str, Any], word: str) -> tuple[str, str]:
+def _reasons(group: Mapping[str, Any], plan: Plan) -> tuple[str, str]:
     """Why a row of the group is kept, and why not."""
-    names = [f"{word} {group['group']}"] if "group" in group else []
+    names = []
+    if "group" in group:
+        name = shown(plan.group_names[group["group"]]) if plan.group_names else group["group"]
+        names.append(f"{plan.group_word} {name}")
+    if group.get("last"):
+        names.insert(0, "the rows turned away")
     if "source" in group:
         names.append(f"source {shown(group['source'])}")
     where = f" from {' of '.join(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""The selection methods: one file each, found by its name; a file offers `Settings` and `plan`."""
+"""The selection methods: one file each, found by its name; a file offers `Settings`, `plan` and `cost`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from pydantic import ValidationError
 from s2l import config
 from s2l.errors import SettingsError, shown
 from s2l.progress import Progress
+from s2l.selection.cost import Cost
 from s2l.types import Plan, Recorded
 
 PlanFunction = Callable[[Recorded, Any, int, Progress], Plan]
 """(recorded, settings, seed, progress) → a group and a score for every row; SettingsError for what cannot be met."""
+CostFunction = Callable[[Any, tuple[int, ...]], Cost]
+"""(settings, steps of the checkpoints) → what the scores cost."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Method:
     summary: str
     settings: type[config.Settings]
     plan: PlanFunction
+    cost: CostFunction
 
     def parse(self, options: Mapping[str, Any]) -> config.Settings:
         """Its settings from `--set name=value` or a recipe; raises SettingsError listing what would be right."""
@@ -52,7 +56,7 @@ def methods() -> dict[str, Method]:
     for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
         module = import_module(f"{__name__}.{info.name}")
         name = info.name.replace("_", "-")
-        found[name] = Method(name, (module.__doc__ or "").partition("\n")[0], module.Settings, module.plan)
+        found[name] = Method(name, (module.__doc__ or "").partition("\n")[0], module.Settings, module.plan, module.cost)
     return found
 
 

@@ -1,0 +1,31 @@
+"""Balanced random: the budget evenly over the sources, uniformly at random inside each; the control for balance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from s2l import config
+from s2l.progress import Progress
+from s2l.selection import keyed
+from s2l.selection.cost import Cost
+from s2l.types import Plan, Recorded
+
+
+class Settings(config.Settings):
+    """There is nothing to set."""
+
+
+def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:  # noqa: ARG001
+    """Sources as groups, ranked inside by a number keyed by (seed, id)."""
+    return Plan(
+        group_N=recorded.source_N,
+        score_N=keyed.uniform(keyed.keys(seed, "balanced-random", recorded.trajectories.ids)),
+        distance_N=np.full(len(recorded), np.nan),
+        group_word="source",
+        group_names=recorded.sources,
+    )
+
+
+def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:  # noqa: ARG001
+    """Nothing is scored."""
+    return Cost()
