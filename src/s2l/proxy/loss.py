@@ -71,7 +71,7 @@ def head_backward(
         sum_r1 = exp_rV.sub_(max_r1).exp_().sum(dim=1, keepdim=True)
         loss += ((sum_r1.log() + max_r1 - target_logit_r1) * scale_R1[chunk]).sum()
         excess_rV = exp_rV.scatter_add_(1, target_r1, -sum_r1).to(dtype)  # Σ e^z · (p − onehot)
-        factor_r1 = scale_R1[chunk] / sum_r1
+        factor_r1 = sum_r1.reciprocal() * scale_R1[chunk]
         grad_RD[chunk] = torch.mm(excess_rV, weight_VD) * factor_r1
         scaled_rD = (states_rD * factor_r1).to(dtype)
         if dtype == weight_grad_VD.dtype:
