@@ -5,13 +5,13 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
-from theory_toys import make_ids
 
 from s2l.proxy.workers import Workers
 from s2l.scoring.batching import collate
 from s2l.scoring.flow import own_gradients
 from s2l.theory.meangradient import Estimate, MeanGradient, Subset, mean_gradients, weighted_gradient
 from s2l.theory.sample import beside_random
+from toy_losses import make_ids
 from toy_models import ARCHITECTURES, toy_model, toy_tokens
 
 TOKENS = toy_tokens(12)
