@@ -11,7 +11,7 @@ from s2l import __version__
 from s2l.errors import RunFolderError, printable, shown
 from s2l.experiment.recipe import ExperimentSettings
 from s2l.files import read_record, write_json
-from s2l.run_folder import _lock as locked
+from s2l.run_folder import locked
 
 RECIPE = "recipe.json"
 FREE = frozenset({"title", "note", "methods", "blocks", "seeds", "keep_models"})

@@ -20,7 +20,7 @@ from s2l.proxy.memory import is_out_of_memory
 from s2l.proxy.plan import Plan, global_batches
 from s2l.proxy.ranks import ALONE, launched
 from s2l.proxy.step import Stepper
-from s2l.proxy.train import RESUME, _last_complete, _own_randomness, _step_of
+from s2l.proxy.train import RESUME, last_complete, own_randomness, step_of
 from s2l.scoring.precision import plain_kernels
 from s2l.target.model import MODEL, find_model, save_model, silence
 from s2l.target.passes import as_dataset, keeps_rows_apart, passes_of, passes_per_step
@@ -43,7 +43,7 @@ def fit(
     batches = global_batches(rows.tokens.ids, plan)
     tokens_S = [int(rows.tokens.lengths[rows_B].sum()) for rows_B in batches]
     with (
-        _own_randomness(plan.device),
+        own_randomness(plan.device),
         silence(),
         full_disk_is_one_line(out),
         plain_kernels(plan.device, plan.precision),
@@ -54,8 +54,8 @@ def fit(
         used_cache = model.config.use_cache
         trainer = _trainer(model, rows, settings, plan, stepper, out)
         trained = sum(int(weight.numel()) for weight in trainer.model.parameters() if weight.requires_grad)
-        resume_from = _agreed(_last_complete(out / RESUME) if trainer.is_world_process_zero() else None)
-        done = _step_of(resume_from) if resume_from else 0
+        resume_from = _agreed(last_complete(out / RESUME) if trainer.is_world_process_zero() else None)
+        done = step_of(resume_from) if resume_from else 0
         with progress.stage("train the target", sum(tokens_S[done:]), "tokens") as advance:
             trainer.add_callback(Watch(plan, tokens_S, advance))
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)

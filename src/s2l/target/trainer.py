@@ -24,7 +24,7 @@ from s2l.errors import MachineError, NumericsError
 from s2l.progress import Advance
 from s2l.proxy.plan import Plan
 from s2l.proxy.ranks import launched
-from s2l.proxy.step import NoMemoryError, Stepper, _seed, _seed_all
+from s2l.proxy.step import NoMemoryError, Stepper, seed_all, seed_of
 from s2l.proxy.train import Steps
 from s2l.target.settings import TrainSettings
 
@@ -121,7 +121,7 @@ class TargetTrainer(SFTTrainer):  # type: ignore[misc]
         else:
             if step != self.seeded_step:
                 self.seeded_step = step
-                _seed_all(self.args.device, _seed(self.plan.seed, step, self.args.process_index))
+                seed_all(self.args.device, seed_of(self.plan.seed, step, self.args.process_index))
             loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise NumericsError(
