@@ -138,7 +138,7 @@ def need_packages(settings: EvaluateSettings) -> None:
     """SettingsError, with the command that installs them, where optional packages are missing."""
     missing = [name for name in _needed(settings) if find_spec(name) is None]
     if missing:
-        raise SettingsError(f"this needs {' and '.join(missing)}: pip install 's2l[evaluate]'")
+        raise SettingsError(f"this needs {' and '.join(missing)}: pip install 's2l[eval]'")
 
 
 def _needed(settings: EvaluateSettings) -> list[str]:
