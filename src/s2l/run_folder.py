@@ -174,6 +174,7 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
+    """Keep other processes, and other calls in this one, out of a folder; BusyError where one is in it."""
     busy = BusyError(f"{path}: another process is at work in this folder; wait for it, or use another --out")
     real = path.resolve()
     if real in _held:

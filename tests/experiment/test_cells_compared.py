@@ -84,7 +84,7 @@ def test_a_missing_cell_is_named_and_its_seed_left_out_of_the_pair_alone():
     assert measured["value"]["seeds"] == [0, 1, 2, 3]
     assert (measured["to_random"]["seeds"], measured["to_random"]["missing"]) == ([0, 1, 3], [2])
     assert group(entries, method="random", budget="20%")["missing"] == [2]
-    found = summarised(settings, results, None)
+    found = summarised(settings, results, {}, None)
     assert "seed 2 missing" in found["verdict"]["lines"][0]
     assert any("not done yet: 1 of the cells" in note for note in found["verdict"]["notes"])
 
@@ -92,7 +92,7 @@ def test_a_missing_cell_is_named_and_its_seed_left_out_of_the_pair_alone():
 def test_pictures_are_drawn_from_whatever_is_done():
     settings = settings_of(POOL, seeds=2, blocks=BLOCKS)
     results = made_up(settings)
-    assert set(plots(summarised(settings, results, None))) == {"budgets.svg", "differences.svg", "costs.svg"}
+    assert set(plots(summarised(settings, results, {}, None))) == {"budgets.svg", "differences.svg", "costs.svg"}
     some = {cell: result for cell, result in results.items() if cell.seed == 0 and cell.label != "random"}
-    assert "budgets.svg" in plots(summarised(settings, some, None))
-    assert plots(summarised(settings, {}, None)) == {}
+    assert "budgets.svg" in plots(summarised(settings, some, {}, None))
+    assert plots(summarised(settings, {}, {}, None)) == {}

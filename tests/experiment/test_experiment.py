@@ -161,6 +161,7 @@ def test_the_real_thing_on_300_rows_killed_once_ends_with_the_table(pool, tmp_pa
     found = json.loads((tmp_path / "out" / "experiment.json").read_text())
     assert parsed(found["settings"]) == settings_of(pool, split=split, pretrain=first)
     assert all(group["outcomes"]["heldout.macro"]["value"]["mean"] > 0 for group in found["groups"])
+    assert found["starts"]["tiny"]["heldout.macro"] > 0 and "not fine-tuned" in page
 
 
 def test_models_are_first_trained_on_their_own_share(pool, tmp_path):
@@ -169,7 +170,7 @@ def test_models_are_first_trained_on_their_own_share(pool, tmp_path):
     changes = {"split": split, "pretrain": {"epochs": 1, "max_length": 64}, "blocks": [{"budgets": ["20%"]}]}
     with pytest.raises(SettingsError, match="tokenizer"):  # the made-up model is none to train a proxy from
         experiment(settings_of(pool, **changes), tmp_path / "out", made.stages)
-    assert made.calls == ["train files epochs 0"] * 2
+    assert made.calls == ["train files epochs 0"] * 2 + ["evaluate files 0"]
     assert sorted(path.name for path in (tmp_path / "out" / "models").iterdir()) == ["proxy-tiny", "target-tiny"]
 
 

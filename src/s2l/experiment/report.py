@@ -10,7 +10,7 @@ from s2l import __version__
 from s2l.experiment.cells import Cell
 from s2l.experiment.comparison import compared, estimate_from
 from s2l.experiment.costs import pays_from
-from s2l.experiment.outcomes import outcome
+from s2l.experiment.outcomes import outcome, outcomes_of
 from s2l.experiment.plots import plots
 from s2l.experiment.recipe import FULL, RANDOM, ExperimentSettings
 from s2l.experiment.tables import markdown
@@ -21,10 +21,14 @@ RESULT, MARKDOWN, PLOTS = "experiment.json", "experiment.md", "plots"
 
 
 def write_report(
-    settings: ExperimentSettings, out: Path, results: Mapping[Cell, Mapping[str, Any]], split: Mapping[str, Any] | None
+    settings: ExperimentSettings,
+    out: Path,
+    results: Mapping[Cell, Mapping[str, Any]],
+    starts: Mapping[str, Mapping[str, Any]],
+    split: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Write the three, whole; returns what is in experiment.json."""
-    found = summarised(settings, results, split)
+    """Write the three, whole; returns what is in experiment.json. starts: evaluations of targets not yet fine-tuned."""
+    found = summarised(settings, results, starts, split)
     drawn = plots(found)
     write_json(out / RESULT, found)
     with written_whole(out / PLOTS) as part:
@@ -37,7 +41,10 @@ def write_report(
 
 
 def summarised(
-    settings: ExperimentSettings, results: Mapping[Cell, Mapping[str, Any]], split: Mapping[str, Any] | None
+    settings: ExperimentSettings,
+    results: Mapping[Cell, Mapping[str, Any]],
+    starts: Mapping[str, Mapping[str, Any]],
+    split: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """All figures, and the verdict, JSON-able. `settings` makes it a recipe."""
     groups = compared(settings, results)
@@ -49,6 +56,7 @@ def summarised(
         "cells": {"done": len(results), "all": len(groups_seeds(groups, settings.seeds))},
         "primary": primary,
         "verdict": verdict(groups, primary, settings),
+        "starts": {target: outcomes_of(evaluation) for target, evaluation in starts.items()},
         "groups": groups,
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 from s2l import __version__
 from s2l.config import BUILTIN, PoolSettings, SelectSettings
 from s2l.experiment import costs, questions
-from s2l.experiment.cells import Cell, budgets_of, cells_of
+from s2l.experiment.cells import ALL, Cell, budgets_of, cells_of
 from s2l.experiment.claim import claimed
 from s2l.experiment.proxies import VIEW, proxy_run, seen_by, view
 from s2l.experiment.recipe import FULL, ExperimentSettings, MethodSettings
@@ -44,6 +44,7 @@ def experiment(
     with claimed(settings, out):
         bench = Bench(settings, out, stages, progress)
         bench.prepare()
+        bench.judge_starts()
         for cell in bench.cells:
             bench.clear(cell)
         waiting = [cell for cell in bench.cells if not bench.is_done(cell)]
@@ -51,14 +52,14 @@ def experiment(
             for cell in waiting:
                 bench.work(cell)
                 advance(1)
-        return write_report(settings, out, bench.results(), bench.split)
+        return write_report(settings, out, bench.results(), bench.starts(), bench.split)
 
 
 def reported(settings: ExperimentSettings, out: Path) -> dict[str, Any]:
     """The report of the cells that are done, as far as they go."""
     with claimed(settings, out):
         bench = Bench(settings, out, None, SILENT)
-        return write_report(settings, out, bench.results(), bench.split)
+        return write_report(settings, out, bench.results(), bench.starts(), bench.split)
 
 
 class Bench:
@@ -110,6 +111,25 @@ class Bench:
                 if target.model == BUILTIN:
                     self._pretrain(f"target-{name}", target.layers, target.width, target.vocabulary)
 
+    def judge_starts(self) -> None:
+        """Measure every target as it is before any row was chosen; one from scratch is nothing yet."""
+        for name, target in self.settings.targets.items():
+            start, folder = self.pretrained(f"target-{name}") or target.model, self._start(name)
+            asked = self._evaluation(Cell(name, FULL, ALL, "epochs", 0)).as_trained(target)
+            if start is None or start == BUILTIN or not asked.measures or (folder / CELL).is_file():
+                continue
+            write_json(
+                folder / CELL, dict(self.stages.evaluate(Path(start), asked, folder / "evaluation", self.progress))
+            )
+
+    def starts(self) -> dict[str, dict[str, Any]]:
+        """What `judge_starts` found."""
+        found = {name: self._start(name) / CELL for name in self.settings.targets}
+        return {name: read_record(path) for name, path in found.items() if path.is_file()}
+
+    def _start(self, target: str) -> Path:
+        return self.out / "starts" / target
+
     def clear(self, cell: Cell) -> None:
         """Remove the model of a cell that is done; a stop may have left it."""
         if self.is_done(cell) and not self.settings.keep_models:
@@ -149,10 +169,8 @@ class Bench:
         trained = folder / "training"
         training = self.stages.train(source, self._training(cell), trained, self.progress)
         asked = self._evaluation(cell)
-        measured = bool(asked.tasks or asked.heldout or asked.summaries)
-        evaluation = (
-            self.stages.evaluate(trained / MODEL, asked, folder / "evaluation", self.progress) if measured else {}
-        )
+        judged = folder / "evaluation"
+        evaluation = self.stages.evaluate(trained / MODEL, asked, judged, self.progress) if asked.measures else {}
         write_json(
             folder / CELL,
             {

@@ -66,6 +66,10 @@ def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | No
         "| less random | less full | seeds |"
     )
     yield "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |"
+    for target, start in found["starts"].items():
+        if of.name in start:
+            told = of.told(start[of.name])
+            yield f"| {target} | {NONE} | 0% | not fine-tuned | 0 | 0 | 0 | {told} | {NONE} | {NONE} | {NONE} |"
     for entry in found["groups"]:
         measured = entry["outcomes"].get(of.name)
         if measured is None and entry["seeds"]:

@@ -152,6 +152,7 @@ class Stepper:
 
 
 def seed_of(seed: int, step: int, rank: int) -> int:
+    """The seed of a step's own random numbers, such as dropout's, on one rank."""
     return int.from_bytes(blake2b(f"{seed}\0train/step-{step}\0{rank}".encode(), digest_size=8).digest())
 
 

@@ -220,6 +220,7 @@ def own_randomness(device: str) -> Iterator[None]:
 
 
 def step_of(path: Path) -> int:
+    """The step after which a resume state was written, from its name."""
     return int(path.name.rpartition("-")[2])
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from s2l.config import Settings
 from s2l.errors import SettingsError, printable, shown
+from s2l.target.settings import TrainSettings
 
 TASKS = ("gsm8k", "math", "numglue", "svamp", "mathematics", "simuleq")
 ALSO_CALLED = {"mathematics": "deepmind"}
@@ -57,9 +58,19 @@ class EvaluateSettings(Settings):
                 raise SettingsError(f"no test set {shown(task)}; there are: {', '.join(TASKS)}")
         return tuple(dict.fromkeys(tasks))
 
+    @property
+    def measures(self) -> bool:
+        """Whether anything is asked for."""
+        return bool(self.tasks or self.heldout or self.summaries)
+
+    def as_trained(self, training: TrainSettings) -> EvaluateSettings:
+        """The same of a model that was not trained yet: in the template and the window that it will be trained in."""
+        template = training.template if self.template == "auto" else self.template
+        return self.model_copy(update={"template": template, "max_length": self.max_length or training.max_length})
+
     def require(self) -> None:
         """Raise SettingsError where nothing is asked for, or a test set has no data."""
-        if not (self.tasks or self.heldout or self.summaries):
+        if not self.measures:
             raise SettingsError("say what to measure: --heldout FILE, --tasks NAME,… with --data, --summaries FILE")
         if self.bertscore is not None and self.summaries is None:
             raise SettingsError("--bertscore is of summaries: name their rows too: --summaries FILE")
