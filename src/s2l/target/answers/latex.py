@@ -8,9 +8,15 @@ DROPPED = ("\\left", "\\right", "\\displaystyle", "\\$", "$", "\\%", "%", "^{\\c
 SPACES = re.compile(r"(?<!\\)\\[,;: ]|\\quad(?![A-Za-z])|[~\n]")
 NO_SPACE = re.compile(r",\\!|\{,\}|(?<!\\)\\!")
 TEXT = re.compile(r"\\(?:text|mbox|textbf|textrm|mathrm|mathbf|mathit)\s*\{([^{}]*)\}")
-UNIT = re.compile(r"\\(?:text|mbox|mathrm)\s*\{[^{}]*\}(?:\s*\^\s*(?:\{[0-9]\}|[0-9]))?")
+UNIT = re.compile(r"\\(?:text|mbox|mathrm)\s*\{(?!\s*[ap]\.?m\b)[^{}]*\}(?:\s*\^\s*(?:\{[0-9]\}|[0-9]))?")
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
-NAMED = re.compile(r"^\s*[A-Za-z]\s*(?:=|\\in(?![A-Za-z]))")
+NAMED = re.compile(r"^\s*(?:[A-Za-z]|\([A-Za-z](?:,\s*[A-Za-z])+\))\s*(?:=|\\in(?![A-Za-z]))")
+SEVERAL = re.compile(r"\s*(?:,\s*)?(?:\\(?:text|mbox)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b)\s*")
+PLAINLY = (
+    (re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+))"), r"\\sqrt{\1\2}"),
+    (re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])"), r"\\pi"),
+    (re.compile(r"\*\*"), "^"),
+)
 TWO_PARTS = re.compile(r"\\frac\s*(\{[^{}]*\}|[0-9A-Za-z])\s*(\{[^{}]*\}|[0-9A-Za-z])")
 SHORT_ROOT = re.compile(r"\\sqrt\s*([0-9A-Za-z])")
 SLASHED = re.compile(r"(?<![\w}.])(-?)([0-9]+)/([0-9]+)(?![\w{.])")
@@ -21,7 +27,9 @@ WORDS = re.compile(r"[A-Za-z :,]{2,}")
 def cleaned(text: str) -> str:
     """The text without what is not of its value: spacing, currency, degrees, percent, units, an unknown's name."""
     text = text.strip().removeprefix("\\(").removeprefix("\\[").removesuffix("\\)").removesuffix("\\]")
-    text = NO_SPACE.sub("", text)
+    text = SEVERAL.sub(", ", NO_SPACE.sub("", text))
+    for written, latex in PLAINLY:
+        text = written.sub(latex, text)
     for mark in DROPPED:
         text = text.replace(mark, "")
     text = SPACES.sub(" ", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
@@ -29,8 +37,11 @@ def cleaned(text: str) -> str:
     text = without if re.search(r"[0-9A-Za-z]", without) else TEXT.sub(r"\1", text)
     if not re.search(r"[(\[]", text):  # (1,200) is a pair
         text = THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
+    parts = text.split(",")
     if text.count("=") <= 1:
         text = NAMED.sub("", text)
+    elif all(map(NAMED.match, parts)):
+        text = ",".join(NAMED.sub("", part) for part in parts)
     return text.strip().rstrip(".").strip()
 
 

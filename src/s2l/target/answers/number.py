@@ -14,8 +14,14 @@ NUMBER = re.compile(
     rf"(?P<top>{DECIMAL})(?:\s?/\s?(?P<bottom>{DECIMAL}))?"
 )
 FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(-?[0-9.]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9.]+)\s*\}|([0-9]))")
+POWER_OF_TEN = re.compile(
+    r"(?<=[0-9])\s*(?:x|×|\*|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?\s*(-?[0-9]{1,2})(?![0-9])\s*\}?"
+)
 NOTHING = ("\\!", "\\,", "\\$", "$", "\\%", "%")
 TYPESET = {"\u2212": "-", "\u2013": "-", "{,}": ",", "\\;": " ", **dict.fromkeys(NOTHING, "")}
+OPERAND = re.compile(
+    r"\s?(?:\^|\*\s?(?:[0-9]|[a-z]\b)|\*\*\s?[0-9]|[x×·]\s?[0-9]|\\(?:times|cdot)\b|:[0-9]|[-+]\s?[0-9])"
+)
 NOISE = Fraction(1, 10**9)
 """Relative: what adding decimals in floating point leaves."""
 CLOSE = Fraction(1, 100)
@@ -23,11 +29,15 @@ CLOSE = Fraction(1, 100)
 
 @dataclass(frozen=True)
 class Number:
-    """An exact value; decimals: how many it was written with, None for a fraction; text: how it was written."""
+    """An exact value; decimals: how many it was written with, None for a fraction; text: how it was written.
+
+    worked_on: a sign of calculation, a range or a ratio stands behind it, and another operand: it is not a value yet.
+    """
 
     value: Fraction
     decimals: int | None
     text: str
+    worked_on: bool = False
 
 
 def numbers_in(text: str) -> Iterator[Number]:
@@ -57,6 +67,7 @@ def same_number(a: Number, b: Number, *, rounded: bool = False) -> bool:
 def _plain(text: str) -> str:
     for mark, plain in TYPESET.items():
         text = text.replace(mark, plain)
+    text = POWER_OF_TEN.sub(r"e\1", text)
     return FRACTION.sub(lambda found: " {}{}/{}{}".format(*(part or "" for part in found.groups())), text)
 
 
@@ -67,5 +78,6 @@ def _number(found: re.Match[str]) -> Number | None:
         return None
     value = Fraction(int(found["units"] or 0)) + Fraction(top) / below
     value = -value if (found["sign"] or "").startswith("-") else value
+    worked_on = OPERAND.match(found.string, found.end()) is not None
     exact = bottom or "e" in top.lower()
-    return Number(value, None if exact else len(top.partition(".")[2]), found[0].strip())
+    return Number(value, None if exact else len(top.partition(".")[2]), found[0].strip(), worked_on)

@@ -12,25 +12,26 @@ from typing import Literal
 
 LONGEST = 1000
 """Characters of an output that are read for its answer."""
-STATED = re.compile(r"\banswers?(?:\*\*)?(?:\s+(?:is|are)\b|\s*:)[\s:*]*|####", re.IGNORECASE)
+STATED = re.compile(r"\banswers?(?:\*\*)?(?:\s+(?:is|are)\b|\s*:)[\s:*]*|####(?!\s*[a-z]{2})", re.IGNORECASE)
 ON_ITS_OWN = re.compile(r"^(?:so |thus,? |therefore,? )?the (?:final )?answer is\b", re.IGNORECASE | re.MULTILINE)
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 ENDS = re.compile(r"\n|\.(?=\s+[A-Z])")
 CODE = re.compile(r"^\s*(?:def \w+\(|import \w|from \w+ import |print\()|\(\*.*\*\)|\bCeiling\[", re.MULTILINE)
 ASSIGNED = re.compile(r"^\s*([A-Za-z_]\w+)\s*=(?!=)(.*)$", re.MULTILINE)
-UNKNOWN = r"\$?[a-z]\s*=\s*-?[0-9][0-9./]*\$?"
-BETWEEN = r"\s*(?:,|;|and|\n)\s*"
+VALUE = r"-?(?:\\frac\{[0-9]+\}\{[0-9]+\}|[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9./]*)"
+UNKNOWN = rf"\$?[A-Za-z][A-Za-z_]{{0,30}}\s*=\s*{VALUE}\$?"
+BETWEEN = r"\s*(?:,|;|and|or|\n)\s*"
 ONLY_UNKNOWNS = re.compile(rf"{UNKNOWN}(?:{BETWEEN}{UNKNOWN})+")
 
-Way = Literal["stated", "boxed", "whole", "program"]
+Way = Literal["stated", "boxed", "equations", "whole", "program"]
 
 
 @dataclass(frozen=True)
 class Stated:
     """What an output gives for its answer, and how: `stated` and `boxed` answers end where their sentence does.
 
-    `whole`: nothing is stated, and `text` is the end of the output. `program`: nothing is stated but code, which is
-    never run; `text` is empty.
+    `equations`: the output is nothing but values of unknowns. `whole`: nothing is stated, and `text` is the end of the
+    output. `program`: nothing is stated but code, which is never run; `text` is empty.
     """
 
     text: str
@@ -39,26 +40,24 @@ class Stated:
 
 def stated(output: str) -> Stated:
     """The last answer that the output states; where it states none, the end of it."""
-    program = is_program(output)
-    found = list((ON_ITS_OWN if program else STATED).finditer(output))
+    code = CODE.search(_ends(output)) is not None
+    found = list((ON_ITS_OWN if code else STATED).finditer(output))
     if found:
-        behind = output[found[-1].end() : found[-1].end() + LONGEST].lstrip(" \t:*")
+        behind = output[found[-1].end() : found[-1].end() + LONGEST].lstrip(" \t:*`")
         if (box := BOX.search(behind)) and not behind[: box.start()].strip(" $\\([="):
             return Stated(_box(behind[box.end() :]), "boxed")
-        return Stated(_sentence(behind.lstrip("\n")), "stated")
-    if program:
-        return Stated("", "program")
-    if boxes := list(BOX.finditer(output)):
+        return Stated(_sentence(behind.lstrip("\n")).rstrip("*`. "), "stated")
+    if not code and (boxes := list(BOX.finditer(output))):
         return Stated(_box(output[boxes[-1].end() : boxes[-1].end() + LONGEST]), "boxed")
-    whole = output[-LONGEST:].strip().rstrip(".")
-    if ONLY_UNKNOWNS.fullmatch(whole):
-        return Stated(re.split(BETWEEN, whole, maxsplit=1)[0], "stated")
-    return Stated(whole, "whole")
+    if is_program(output):
+        return Stated("", "program")
+    whole = output[-LONGEST:].strip().rstrip(".").strip("*`")
+    return Stated(whole, "equations" if ONLY_UNKNOWNS.fullmatch(whole) else "whole")
 
 
 def is_program(output: str) -> bool:
     """Whether the output is code: a call, an import, or a name that is given a value and used to make another."""
-    text = output[:LONGEST] + "\n" + output[-LONGEST:] if len(output) > 2 * LONGEST else output
+    text = _ends(output)
     if CODE.search(text):
         return True
     names: set[str] = set()
@@ -67,6 +66,10 @@ def is_program(output: str) -> bool:
             return True
         names.add(name)
     return False
+
+
+def _ends(output: str) -> str:
+    return output[:LONGEST] + "\n" + output[-LONGEST:] if len(output) > 2 * LONGEST else output
 
 
 def _sentence(text: str) -> str:

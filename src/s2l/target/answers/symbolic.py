@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import select
 import subprocess
 import sys
@@ -14,7 +15,24 @@ from s2l.errors import MachineError
 SECONDS = 10.0
 STARTING = 120.0
 LONGEST = 300
+SYMBOL = re.compile(r"\\(?:begin|end)\{[a-z]*\}|\\[A-Za-z]+|[A-Za-z]{2,}|[A-Za-z]")
+CONSTANTS = frozenset("ei")
+LIKE_UNITS = "cdghlmost"
+"""Letters that math-verify takes for a unit where they stand last."""
 """Characters of an answer that is looked at."""
+
+
+def variables(text: str) -> frozenset[str]:
+    """The letters that stand for something; no words, no constants."""
+    return frozenset(symbol for symbol in SYMBOL.findall(text) if len(symbol) == 1) - CONSTANTS
+
+
+def renamed(text: str) -> str:
+    """The same with other letters for those that could be units; texts of the same variables stay comparable."""
+    there = variables(text)
+    free = [letter for letter in "xyzabknpqruvw" if letter not in there]
+    other = dict(zip(sorted(there & set(LIKE_UNITS)), free, strict=False))
+    return SYMBOL.sub(lambda found: other.get(found[0], found[0]), text)
 
 
 class Prover:
