@@ -29,18 +29,22 @@ PARTS = ("heldout", "pretrain", "pool")
 NOWHERE = -1
 ASKING = frozenset({"system", "user", "input", "text"})
 WHOLE_NUMBER = re.compile(r"(\d)\.0+(?!\d)")
+CHOICES = re.compile(r"\b(?:answer\s+)?(?:choices|options)\s*:.*\Z", re.IGNORECASE | re.DOTALL)
+"""What a question may stand with or without."""
 UNSAID = re.compile(r"[\W_]+")
 
 
 def question_of(example: Example, style: re.Pattern[str]) -> str:
-    """What is asked, without style: letters and digits alone, no case, `9.0` as `9`, a last request for style cut off.
+    """What is asked, without style: letters and digits alone, no case, `9.0` as `9`; without a last request for style,
+    and without choices to answer by.
 
     Questions that differ in signs only count as one; so a part may hold fewer questions, never half of one.
     """
     if example.input_ids is not None:
         return " ".join(map(str, example.input_ids))
     text = "\n".join(turn.text for turn in example.turns if turn.role in ASKING)
-    bare = next((bare for part in (style.sub("", text), text) if (bare := _bare(part))), None)
+    asked = CHOICES.sub("", text)
+    bare = next((bare for part in (style.sub("", asked), asked, text) if (bare := _bare(part))), None)
     return text if bare is None else bare
 
 

@@ -148,6 +148,8 @@ class ExperimentSettings(Settings):
         for name, target in self.targets.items():
             if target.model is None:
                 raise SettingsError(f"targets.{name}: name the model (a hub id, a folder, or builtin)")
+            if (target.pool_rows, target.seed, target.match) != (None, 0, "epochs"):
+                raise SettingsError(f"targets.{name}: `seed`, `match` and `pool_rows` are the cell's; leave them out")
         return self
 
     @model_validator(mode="after")
@@ -221,7 +223,16 @@ def parsed(values: Mapping[str, Any]) -> ExperimentSettings:
         raise SettingsError(_explained(error)) from None
     for method in settings.methods:
         get(method.method).parse(method.set).require()
-    return settings
+    return _settled(settings)
+
+
+def _settled(settings: ExperimentSettings) -> ExperimentSettings:
+    """With names where the first one is meant: another order of names must not mean another experiment."""
+    methods = tuple(
+        method.model_copy(update={"proxy": method.proxy or settings.first_proxy}) for method in settings.methods
+    )
+    primary = settings.primary.model_copy(update={"target": settings.primary.target or settings.first_target})
+    return settings.model_copy(update={"methods": methods, "primary": primary})
 
 
 def _explained(error: ValidationError) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from s2l import __version__
+from s2l.config import PoolSettings
 from s2l.errors import RunFolderError, SettingsError, printable
 from s2l.files import read_record, sha256_of, write_json, written_whole
 from s2l.progress import SILENT, Progress
@@ -27,19 +28,24 @@ OF_NO_CONSEQUENCE = frozenset({"threads", "batch_tokens", "device"})
 
 
 def evaluate(
-    model: str | Path, settings: EvaluateSettings, out: Path | None = None, progress: Progress = SILENT
+    model: str | Path,
+    settings: EvaluateSettings,
+    out: Path | None = None,
+    progress: Progress = SILENT,
+    reading: PoolSettings | None = None,
 ) -> dict[str, Any]:
     """What was asked of the model: `heldout`, `tasks` and `summaries`, None where not asked.
 
     out: its folder is given evaluation.json, written last, and outputs/TASK.jsonl, every output with its verdict. The
     same evaluation that is there already is returned; another one is a RunFolderError. The same model, data and
-    settings give the same figures, up to floating-point noise in a token that is as probable as another.
+    settings give the same figures, up to floating-point noise in a token that is as probable as another. reading: how
+    held-out rows and those of summaries are read (columns, source column, filter), None for the usual way.
     """
     settings.require()
     need_packages(settings)
     with _threads(settings.threads) as workers:
-        evaluated = opened(str(model), settings)
-        asked, files = settings.model_dump(mode="json"), digests(settings)
+        evaluated = opened(str(model), settings, reading)
+        asked, files = settings.model_dump(mode="json") | {"reading": _told(reading)}, digests(settings)
         if out is not None and (there := already(out, evaluated, asked, files)) is not None:
             return there
         seconds: dict[str, float] = {}
@@ -77,6 +83,14 @@ def evaluate(
         return found
 
 
+def _told(reading: PoolSettings | None) -> dict[str, Any] | None:
+    return (
+        None
+        if reading is None
+        else reading.model_dump(mode="json", include={"format", "columns", "source_column", "where"})
+    )
+
+
 def answers(
     evaluated: Evaluated, settings: EvaluateSettings, workers: int, progress: Progress
 ) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]], float]]:
@@ -101,9 +115,10 @@ def answers(
 
 
 def digests(settings: EvaluateSettings) -> dict[str, str]:
-    """sha256 of every local file that is read."""
-    paths = [*settings.heldout, *settings.data_of_tasks().values(), *filter(None, [settings.summaries])]
-    return {path: sha256_of(Path(path)) for path in paths if Path(path).is_file()}
+    """sha256 of every local file or folder that is read."""
+    paths = [*settings.heldout, *settings.data_of_tasks().values()]
+    paths += filter(None, [settings.summaries, settings.bertscore])
+    return {path: sha256_of(Path(path)) for path in paths if Path(path).exists()}
 
 
 def already(
