@@ -18,10 +18,12 @@ from s2l.data.subset import write_subset
 from s2l.errors import DataError, RunFolderError, SettingsError
 from s2l.experiment.recipe import SplitSettings
 from s2l.files import read_record, remove, write_json, written_whole
+from s2l.ids import id_order
 from s2l.pipeline import FILES, read_from
 from s2l.progress import Progress
 from s2l.selection import keyed
 from s2l.selection.budget import parse_budget
+from s2l.target.evaluated import read_as
 from s2l.types import Example, Pool
 
 SPLIT = "split.json"
@@ -115,6 +117,17 @@ def split(pool: PoolSettings, settings: SplitSettings, folder: Path, progress: P
     told = {"digest": read.digest, "read": len(read), "rows": counts, "unused": int((part_N == NOWHERE).sum())}
     write_json(folder / SPLIT, told)
     return told
+
+
+def refuse_overlap(pool: PoolSettings, heldout: tuple[str, ...], progress: Progress) -> None:
+    """DataError where rows of the held-out files stand in the pool too: they would be judged by what was learned."""
+    chosen_from, judged_on = (read_from(asked, None, progress) for asked in (pool, read_as(heldout, pool)))
+    twice = judged_on.rows.stand_in(chosen_from.rows.ids[id_order(chosen_from.rows.ids)])[1]
+    if twice.any():
+        first = judged_on.rows.place(int(np.flatnonzero(twice)[0]))
+        raise DataError(
+            f"{first}: stands in the pool too, as {int(twice.sum()):,} held-out rows do; take them out of one"
+        )
 
 
 def files_of(folder: Path) -> tuple[str, ...]:

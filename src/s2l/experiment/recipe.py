@@ -142,7 +142,12 @@ class ExperimentSettings(Settings):
         for method in self.methods:
             if (method.label == FULL) != (method.method == FULL) or (method.label == RANDOM != method.method):
                 raise SettingsError(f"methods: {shown(method.label)} cannot be the label of {shown(method.method)}")
+            if method.label == RANDOM and (method.set or method.balance != "none"):
+                raise SettingsError("methods: random, which all are compared with, is plain; give this one a label")
             _one_of(f"methods.{method.label}: proxy", method.proxy or self.first_proxy, self.proxies)
+            recorded = self.proxies[method.proxy or self.first_proxy].checkpoints
+            if max(method.checkpoints or (1,)) > recorded:
+                raise SettingsError(f"methods.{method.label}: checkpoints: the proxy records {recorded}")
         for label in (label for block in self.blocks for label in block.methods or ()):
             _one_of("blocks: method", label, labels)
         for name, target in self.targets.items():
@@ -163,7 +168,8 @@ class ExperimentSettings(Settings):
             if not any(self._covers(block, label) for block in self.blocks):
                 where = f"at {primary.budget}, matching {primary.matching}"
                 raise SettingsError(f"primary: no block trains {shown(label)} {where}")
-        if self.answer_at is not None and primary.outcome.startswith("tasks") and primary.budget not in self.answer_at:
+        answered = primary.outcome.startswith(("tasks", "summaries"))
+        if self.answer_at is not None and answered and primary.budget not in self.answer_at:
             raise SettingsError(f"primary: answer_at leaves out its budget, {primary.budget}")
         _one_of("primary.outcome", primary.outcome, self._outcomes())
         return self
@@ -182,7 +188,7 @@ class ExperimentSettings(Settings):
         """What will be measured of every model that answers."""
         tasks = [f"tasks.{task}" for task in self.evaluate.tasks]
         heldout = HELDOUT if self.heldout or self.split else ()
-        summaries = SUMMARIES if self.evaluate.summaries else ()
+        summaries = SUMMARIES[: 3 if self.evaluate.bertscore else 2] if self.evaluate.summaries else ()
         measured = [*heldout, *(["tasks.mean"] if tasks else []), *tasks, *summaries]
         if not measured:
             raise SettingsError("nothing is measured: name held-out rows (`heldout` or `split`), or `evaluate.tasks`")

@@ -11,7 +11,8 @@ from typing import Any
 
 from s2l import __version__
 from s2l.config import BUILTIN, PoolSettings, SelectSettings
-from s2l.errors import NumericsError
+from s2l.data.hub import HUB_ID
+from s2l.errors import NumericsError, SettingsError, printable
 from s2l.experiment import costs, questions
 from s2l.experiment.cells import ALL, Cell, budgets_of, cells_of
 from s2l.experiment.claim import check_claim, claimed
@@ -22,7 +23,9 @@ from s2l.experiment.stages import Source, Stages
 from s2l.files import read_record, remove, write_json
 from s2l.progress import SILENT, Progress
 from s2l.run_folder import RunFolder
+from s2l.target.evaluate import need_packages
 from s2l.target.evaluate_settings import EvaluateSettings
+from s2l.target.model import need_package
 from s2l.target.settings import TrainSettings
 
 CELL = "result.json"
@@ -42,6 +45,7 @@ def experiment(
     if stages is None:
         from s2l.experiment.own_stages import OWN
 
+        require(settings)
         stages = OWN
     out = out.resolve()
     with claimed(settings, out):
@@ -76,6 +80,16 @@ def reported(settings: ExperimentSettings, out: Path) -> dict[str, Any]:
     check_claim(settings, out)
     bench = Bench(settings, out, None, SILENT)
     return write_report(settings, out, bench.results(), bench.starts(), bench.split)
+
+
+def require(settings: ExperimentSettings) -> None:
+    """Raise SettingsError, before hours of work, for packages, test sets or held-out rows that are not there."""
+    need_package("trl")
+    need_packages(settings.evaluate)
+    settings.evaluate.data_of_tasks()
+    for name in (*settings.heldout, *filter(None, [settings.evaluate.summaries, settings.evaluate.bertscore])):
+        if not Path(name).exists() and HUB_ID.fullmatch(name) is None:
+            raise SettingsError(f"{printable(name)}: no such file or folder")
 
 
 class Bench:
@@ -119,6 +133,8 @@ class Bench:
         settings = self.settings
         if settings.split is not None:
             questions.split(settings.pool, settings.split, self.out / "parts", self.progress)
+        elif settings.heldout:
+            questions.refuse_overlap(settings.pool, settings.heldout, self.progress)
         if settings.pretrain is not None:
             for name, proxy in settings.proxies.items():
                 if proxy.model == BUILTIN:

@@ -15,13 +15,14 @@ import torch
 
 from s2l import __version__
 from s2l.config import PoolSettings
-from s2l.errors import RunFolderError, SettingsError, printable
-from s2l.files import read_record, sha256_of, write_json, written_whole
+from s2l.errors import RunFolderError, SettingsError, printable, shown
+from s2l.files import PART, read_record, sha256_of, write_json, written_whole
 from s2l.progress import SILENT, Progress
+from s2l.run_folder import LOCK, locked
 from s2l.target.evaluate_settings import EvaluateSettings
 from s2l.target.evaluated import Evaluated, opened
 
-EVALUATION = "evaluation.json"
+EVALUATION, ASKED = "evaluation.json", "asked.json"
 OUTPUTS = "outputs"
 PACKAGES = {"lm_eval": "tasks", "math_verify": "tasks", "rouge_score": "summaries", "sacrebleu": "summaries"}
 OF_NO_CONSEQUENCE = frozenset({"threads", "batch_tokens", "device"})
@@ -43,11 +44,13 @@ def evaluate(
     """
     settings.require()
     need_packages(settings)
-    with _threads(settings.threads) as workers:
+    with _held(out), _threads(settings.threads) as workers:
         evaluated = opened(str(model), settings, reading)
         asked, files = settings.model_dump(mode="json") | {"reading": _told(reading)}, digests(settings)
         if out is not None and (there := already(out, evaluated, asked, files)) is not None:
             return there
+        if out is not None:
+            write_json(out / ASKED, asked)
         seconds: dict[str, float] = {}
         found: dict[str, Any] = {
             "s2l": __version__,
@@ -89,6 +92,24 @@ def _told(reading: PoolSettings | None) -> dict[str, Any] | None:
         if reading is None
         else reading.model_dump(mode="json", include={"format", "columns", "source_column", "where"})
     )
+
+
+@contextmanager
+def _held(out: Path | None) -> Iterator[None]:
+    """Keep others out of the folder; RunFolderError where it is none, or holds what is no evaluation's."""
+    if out is None:
+        yield
+        return
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{printable(str(out))}: a file, not a folder; use another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    foreign = sorted(file.name for file in out.iterdir() if file.name not in {LOCK, ASKED + PART})
+    if foreign and not any((out / name).is_file() for name in (ASKED, EVALUATION)):
+        raise RunFolderError(
+            f"{printable(str(out))}: holds other files, such as {shown(foreign[0])}; use another --out"
+        )
+    with locked(out):
+        yield
 
 
 def answers(

@@ -69,8 +69,8 @@ def train(rows: TargetRows, settings: TrainSettings, out: Path, progress: Progre
                 write_json(out / START, start)
             from s2l.target.fit import fit
 
-            with folder.timed("train") if leads() else nullcontext():
-                losses, trained = fit(model, rows, settings, plan, out, progress)
+            with folder.timed("train") if leads() else nullcontext(_nothing) as so_far:
+                losses, trained = fit(model, rows, settings, plan, out, progress, so_far)
             if leads():
                 write_json(out / LOSSES, losses)
                 found |= {
@@ -82,6 +82,10 @@ def train(rows: TargetRows, settings: TrainSettings, out: Path, progress: Progre
                 _conclude(folder, start | found, rows, settings, plan)
         record: dict[str, Any] = read_record(out / TRAINING) if leads() else {}
         return record
+
+
+def _nothing() -> None:
+    """Other processes than the first keep no time."""
 
 
 def leads() -> bool:
