@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,13 +128,23 @@ class RunFolder:
         return claimed
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of the block to the stage's, over all attempts at the run."""
+    def timed(self, stage: str) -> Iterator[Callable[[], None]]:
+        """Add the seconds of the block to the stage's, over all attempts at the run.
+
+        Calling what it gives adds those so far: a kill loses only what came after.
+        """
         start = time.monotonic()
+
+        def so_far() -> None:
+            nonlocal start
+            now = time.monotonic()
+            self.spent(stage, now - start)
+            start = now
+
         try:
-            yield
+            yield so_far
         finally:
-            self.spent(stage, time.monotonic() - start)
+            so_far()
 
     def spent(self, stage: str, seconds: float) -> None:
         """Add `seconds` to the stage's."""
@@ -165,7 +175,7 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
     foreign = [p.name for p in path.iterdir() if p.name not in {LOCK, RUN + PART}]
     if foreign and not (path / RUN).is_file():
         raise RunFolderError(f"{path}: holds other files, such as {shown(sorted(foreign)[0])}; use another --out")
-    with _lock(path):
+    with locked(path):
         for room in ("", "proxy/", "trajectories/", "trajectories/*/", "subsets/", "representations/**/"):
             for part in list(path.glob(f"{room}*{PART}")):
                 remove(part)
@@ -173,7 +183,8 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes, and other calls in this one, out of a folder; BusyError where one is in it."""
     busy = BusyError(f"{path}: another process is at work in this folder; wait for it, or use another --out")
     real = path.resolve()
     if real in _held:
