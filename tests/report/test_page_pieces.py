@@ -3,7 +3,8 @@
 import numpy as np
 
 from s2l.proxy.builtin import fit_tokenizer
-from s2l.report.page.pieces import MOST_TEXT, Piece, cut, pieces_of
+from s2l.report.page.draw import as_data
+from s2l.report.page.pieces import MOST_PIECES, MOST_TEXT, Piece, cut, pieces_of
 from s2l.report.page.words import legible, name_of, place_of
 
 
@@ -39,9 +40,18 @@ def test_what_cannot_be_seen_is_spelled_out() -> None:
 
 
 def test_a_long_row_is_cut_and_says_how_much_is_missing() -> None:
-    long = [Piece("p" * 1_000), *[Piece("r", 1.0)] * 5_000]
+    long = [Piece("p" * 1_000), *[Piece("response", 1.0)] * 5_000]
     shown, left_out = cut(long)
-    assert shown[0].text == "p" * 400 + "\n… 400 characters left out …\n" + "p" * 200
+    note = "\n… 400 characters left out …\n"
+    assert shown[0].text == "p" * 400 + note + "p" * 200
     assert sum(len(piece.text) for piece in shown) == MOST_TEXT
-    assert left_out == 6_000 - sum(piece.text.count("p") + piece.text.count("r") for piece in shown) + 2
+    assert left_out == 1_000 + 8 * 5_000 - (MOST_TEXT - len(note))
+    shown, left_out = cut([Piece("r", 1.0)] * 1_000)
+    assert (len(shown), left_out) == (MOST_PIECES, 1_000 - MOST_PIECES)
     assert cut([Piece("a"), Piece("b", 1.0)]) == ([Piece("a"), Piece("b", 1.0)], 0)
+
+
+def test_a_row_takes_little_room_whatever_it_holds() -> None:
+    worst = [Piece("<" * 10_000), *[Piece("<<", 12.34)] * 10_000]
+    shown, _ = cut(worst)
+    assert len(as_data([p.text if p.loss is None else [p.text, p.loss] for p in shown])) < 14_000

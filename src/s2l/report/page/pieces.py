@@ -14,8 +14,8 @@ from s2l.report.page.words import legible
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-MOST_TEXT, PROMPT_HEAD, PROMPT_TAIL = 1_600, 400, 200
-"""Characters of a row that are shown, and of each prompt in it: its beginning and its end."""
+MOST_TEXT, MOST_PIECES, PROMPT_HEAD, PROMPT_TAIL = 1_400, 400, 400, 200
+"""Characters and pieces of a row that are shown, and characters of each prompt in it: its beginning and its end."""
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -83,6 +83,7 @@ def cut(pieces: Sequence[Piece]) -> tuple[list[Piece], int]:
         text, dropped = piece.text, 0
         if piece.loss is None and (dropped := max(0, len(text) - PROMPT_HEAD - PROMPT_TAIL)):
             text = f"{text[:PROMPT_HEAD]}\n… {dropped:,} characters left out …\n{text[-PROMPT_TAIL:]}"
+        room = room if len(shown) < MOST_PIECES else 0
         dropped += max(0, len(text) - room)
         text = text[:room]
         room -= len(text)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from s2l.report.page.groups import Groups
 from s2l.report.page.seen import Seen
-from s2l.report.page.words import name_of, short
+from s2l.report.page.words import name_of, place_of, short
 from s2l.selection import keyed
 from s2l.selection.chunks import over_chunks
 from s2l.types import Trajectories
@@ -33,12 +33,13 @@ def plane(seen: Seen, groups: Groups) -> dict[str, Any]:
     hits_nT = seen.trained("hits", rows)
     sources, source_N = _largest_sources(seen)
     row_n = seen.row_N[rows]
+    files, file_n = np.unique(seen.rows.file_N[row_n], return_inverse=True)
     return {
         "explained": short(explained),
         "sampled": {"chosen": len(chosen), "others": len(others)},
         "of": {"chosen": int(seen.kept_N.sum()), "others": int((~seen.kept_N).sum())},
         "sources": sources,
-        "files": [name_of(file) for file in seen.rows.files],
+        "files": [place_of(seen.rows.files[file]) for file in files],
         "x": short(place_n2[:, 0]),
         "y": short(place_n2[:, 1]),
         "confidence": short(probability_nT.mean(axis=1)),
@@ -48,7 +49,7 @@ def plane(seen: Seen, groups: Groups) -> dict[str, Any]:
         "chosen": seen.kept_N[rows].astype(int).tolist(),
         "group": groups.group_N[rows].tolist(),
         "source": source_N[rows].tolist(),
-        "file": seen.rows.file_N[row_n].tolist(),
+        "file": file_n.tolist(),
         "line": seen.rows.line_N[row_n].tolist(),
     }
 
