@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="rows of the pool that are read")
     parser.add_argument("--count", type=int, default=400, help="rows of them whose norms are taken")
     parser.add_argument("--scopes", nargs="+", choices=("all", "head"), default=("all", "head"))
-    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     parser.set_defaults(batch_size=32, steps=1, precision="float32")

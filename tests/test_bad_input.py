@@ -109,7 +109,10 @@ CHOICES: dict[str, tuple[tuple[str, ...], str]] = {
         ("--budget", "5", "--set", "clusters=149"),
         "149 clusters cannot be made of",
     ),
-    "an unknown method": (("--budget", "5", "--method", "s3l"), "no selection method 's3l'; there are: random, s2l"),
+    "an unknown method": (
+        ("--budget", "5", "--method", "s3l"),
+        "no selection method 's3l'; there are: aum, balanced-random, ",
+    ),
     "an unknown setting of the method": (
         ("--budget", "5", "--set", "k=3"),
         "method s2l has no setting 'k'; there are: clusters,",

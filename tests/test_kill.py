@@ -43,7 +43,7 @@ MOMENTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "again, before the folder is held": ({"strike": "s2l.run_folder:_lock"}, "trajectories/step-00000008"),
     "in the signal's k-means": ({"strike": "s2l.selection.kmeans:searcher"}, "trajectories/step-00000015"),
-    "in k-means": ({"strike": "s2l.selection.methods.s2l:Represented"}, "signal.json"),
+    "in k-means": ({"strike": "s2l.selection.grouping:Represented"}, "signal.json"),
     "in export, in the midst of the rows": (
         {"strike": "s2l.data.json_records:Record", "at": 310},
         "subsets/s2l-11pct.part/pool.jsonl",

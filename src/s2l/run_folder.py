@@ -165,7 +165,7 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
     foreign = [p.name for p in path.iterdir() if p.name not in {LOCK, RUN + PART}]
     if foreign and not (path / RUN).is_file():
         raise RunFolderError(f"{path}: holds other files, such as {shown(sorted(foreign)[0])}; use another --out")
-    with _lock(path):
+    with locked(path):
         for room in ("", "proxy/", "trajectories/", "trajectories/*/", "subsets/", "representations/**/"):
             for part in list(path.glob(f"{room}*{PART}")):
                 remove(part)
@@ -173,7 +173,8 @@ def hold(path: Path, *, must_exist: bool = False) -> Iterator[RunFolder]:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes, and other calls in this one, out of a folder; BusyError where one is in it."""
     busy = BusyError(f"{path}: another process is at work in this folder; wait for it, or use another --out")
     real = path.resolve()
     if real in _held:

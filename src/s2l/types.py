@@ -295,6 +295,11 @@ class Recorded:
     def __len__(self) -> int:
         return len(self.trajectories)
 
+    @property
+    def wanted(self) -> int:
+        """Rows that a method has to put in order, at most."""
+        return min(self.most or len(self), len(self))
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -37,6 +37,23 @@ def test_the_heads_gradients_are_autograds(bias: bool, rows: int, height: float,
         torch.testing.assert_close(parameter.grad - 1, gradient, atol=1e-5 * height, rtol=1e-4)
 
 
+def test_every_token_may_have_a_scale_of_its_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    head = torch.nn.Linear(8, 50)
+    states_RD = torch.randn(150, 8, generator=generator).requires_grad_()
+    target_R = torch.randint(0, 50, (150,), generator=generator)
+    scale_R = torch.rand(150, generator=generator)
+    expected = cross_entropy(head(states_RD), target_R, reduction="none") @ scale_R
+    expected.backward()
+    gradients = [parameter.grad for parameter in head.parameters()]
+    head.zero_grad()
+    got, grad_RD = head_backward(states_RD.detach(), head, target_R, scale_R, torch.float32)
+    torch.testing.assert_close(got, expected.detach())
+    torch.testing.assert_close(grad_RD, states_RD.grad, atol=1e-6, rtol=1e-4)
+    for parameter, gradient in zip(head.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
+
+
 def test_a_certain_head_has_a_finite_loss_and_gradient() -> None:
     head = torch.nn.Linear(2, 3, bias=False)
     with torch.no_grad():

@@ -81,7 +81,7 @@ def test_it_is_done_once_and_a_stop_is_made_good(tmp_path: Path, monkeypatch: py
     assert again(tmp_path, SOME).sha256 == expected.sha256
     begun = again(tmp_path, ALL[:0], "none")
     monkeypatch.setattr("s2l.proxy.stage.train", None)
-    monkeypatch.setattr("s2l.proxy.retrain._start", None)
+    monkeypatch.setattr("s2l.proxy.retrain.beginning", None)
     assert again(tmp_path, SOME).sha256 == expected.sha256
     assert again(tmp_path, ALL[:0], "none") == begun
 

@@ -1,22 +1,9 @@
 """Small recorded pools for the tests of selection."""
 
-from hashlib import blake2b
-
 import numpy as np
 
 from s2l.types import Recorded, Rows, Trajectories
-
-
-def make_ids(n):
-    return np.array(sorted(blake2b(b"%d" % i, digest_size=12).hexdigest() for i in range(n)), dtype="S24")
-
-
-def decaying(n, checkpoints=6, seed=0, noise=0.02):
-    """Losses that fall at differing rates from differing heights, as a proxy's do."""
-    rng = np.random.default_rng(seed)
-    t = np.linspace(1 / checkpoints, 1, checkpoints)
-    start, kept, rate = rng.gamma(4, 0.4, (n, 1)), rng.beta(2, 3, (n, 1)), rng.lognormal(0, 0.7, (n, 1))
-    return np.abs(start * (kept + (1 - kept) * np.exp(-3 * rate * t)) + rng.normal(0, noise, (n, checkpoints)))
+from toy_losses import make_ids
 
 
 def statistics(losses_NT):

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from selection_toys import decaying, record, rows_of
+from selection_toys import record, rows_of
 
 from s2l.config import SelectSettings
 from s2l.errors import NumericsError, SettingsError
@@ -15,6 +15,7 @@ from s2l.selection.budget import parse_budget
 from s2l.selection.compare import Known, comparison
 from s2l.selection.entrants import entrants
 from s2l.selection.select import select
+from toy_losses import decaying
 
 N, READ = 120, 122
 LOSSES_NT = decaying(N)

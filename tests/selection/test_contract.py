@@ -5,12 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from selection_toys import decaying, make_ids, record, rows_of
+from selection_toys import record, rows_of
 
 from s2l.config import SelectSettings
 from s2l.errors import SettingsError
 from s2l.selection.methods import get, methods
 from s2l.selection.select import select
+from toy_losses import decaying, make_ids
 
 N = 120
 EXCLUDED = {b"0" * 24: "empty response", b"f" * 24: "no response token within max_length"}

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from selection_toys import make_ids
 
 from s2l.selection import coverage
 from s2l.selection.coverage import nearest_distances, sample
 from s2l.selection.unit import UNITS, directions
+from toy_losses import make_ids
 
 RNG = np.random.default_rng(0)
 

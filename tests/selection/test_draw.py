@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from selection_toys import make_ids, record
+from selection_toys import record
 
 from s2l.errors import SettingsError
 from s2l.selection.budget import parse_budget
 from s2l.selection.draw import _numbered_by_first, draw, queue_up, rows_for
 from s2l.types import Plan
+from toy_losses import make_ids
 
 
 def recorded_of(n):

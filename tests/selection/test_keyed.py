@@ -3,9 +3,9 @@
 from hashlib import blake2b
 
 import pytest
-from selection_toys import make_ids
 
 from s2l.selection import keyed
+from toy_losses import make_ids
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 65_536])

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from selection_toys import decaying, make_ids
 from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
@@ -16,6 +15,7 @@ from s2l.selection import chunks, nearest
 from s2l.selection.grid import RESOLUTION
 from s2l.selection.kmeans import kmeans
 from s2l.trajectories import arrays
+from toy_losses import decaying, make_ids
 
 GRID_ROWS = hnp.arrays(np.float64, st.tuples(st.integers(4, 40), st.integers(1, 4)), elements=st.integers(0, 6))
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from selection_toys import decaying, record
+from selection_toys import record
 
 from s2l.errors import SettingsError
 from s2l.progress import SILENT, Silent
 from s2l.selection.draw import draw
 from s2l.selection.methods import get, methods
+from toy_losses import decaying
 
 NAMES = [
     "aum",

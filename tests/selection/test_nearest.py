@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from selection_toys import decaying
 
 from s2l.selection.nearest import searcher
+from toy_losses import decaying
 
 KERNELS = ["own", "faiss"]
 GRID_ROWS = hnp.arrays(np.float64, st.tuples(st.integers(4, 40), st.integers(1, 4)), elements=st.integers(0, 6))

@@ -1,9 +1,9 @@
 """Purity of clusters by source, by hand and against shuffled sources."""
 
 import numpy as np
-from selection_toys import make_ids
 
 from s2l.selection.purity import purity, purity_of, shuffled
+from toy_losses import make_ids
 
 
 def test_each_cluster_counts_by_its_rows():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from selection_toys import decaying, record
+from selection_toys import record
 
 from s2l.errors import SettingsError
 from s2l.progress import SILENT
@@ -15,6 +15,7 @@ from s2l.selection import room
 from s2l.selection.methods import get
 from s2l.selection.methods.rds import by_turns
 from s2l.selection.unit import directions
+from toy_losses import decaying
 from toy_runs import Outcome, s2l, toy_rows, verdicts, write_jsonl
 
 METHOD = get("rds")

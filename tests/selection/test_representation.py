@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from selection_toys import decaying, record
+from selection_toys import record
 
 from s2l.errors import SettingsError
 from s2l.selection.representation import Represented, represent, total_variation
+from toy_losses import decaying
 
 LOSSES = np.array([[4.0, 2.0, 1.0], [1.5, 1.5, 1.5], [0.0, 1.0, 0.0]])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from selection_toys import decaying, record, statistics
+from selection_toys import record, statistics
 
 from s2l.errors import SettingsError
 from s2l.progress import SILENT, Silent
@@ -15,6 +15,7 @@ from s2l.selection.methods import get
 from s2l.selection.methods.confidence_curriculum import nearest_first
 from s2l.selection.rounds import rows_after
 from s2l.selection.unit import directions
+from toy_losses import decaying
 from toy_runs import Outcome, kept_ids, s2l
 
 LOSSES_NT = decaying(60)

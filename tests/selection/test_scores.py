@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from selection_toys import decaying, record, statistics
+from selection_toys import record, statistics
 
 from s2l.errors import SettingsError
 from s2l.progress import SILENT
@@ -20,6 +20,7 @@ from s2l.selection.methods import get, methods
 from s2l.selection.methods.semdedup import similarity_to_those_before
 from s2l.selection.scores import column, columns, mean_at, places
 from s2l.selection.unit import UNITS, directions
+from toy_losses import decaying
 
 LOSSES_NT = decaying(40, checkpoints=8)
 MEANS = {name: mean_NT.tolist() for name, mean_NT in statistics(LOSSES_NT).items()}

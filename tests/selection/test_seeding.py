@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from selection_toys import decaying, make_ids
 
 from s2l.selection import keyed
 from s2l.selection.grid import RESOLUTION, to_grid
 from s2l.selection.seeding import fastest, seed_rows
+from toy_losses import decaying, make_ids
 
 GRID_ROWS = hnp.arrays(np.float64, st.tuples(st.integers(4, 40), st.integers(1, 4)), elements=st.integers(0, 6))
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from selection_toys import decaying, record, rows_of
+from selection_toys import record, rows_of
 
 from s2l.config import SelectSettings
 from s2l.errors import SettingsError
 from s2l.selection.select import select
+from toy_losses import decaying
 
 
 def choose(recorded, *budgets, excluded=None, **settings):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from selection_toys import decaying, record
+from selection_toys import record
 from sklearn.metrics import adjusted_rand_score
 
 from s2l.selection.signal import adjusted_rand, signal
+from toy_losses import decaying
 
 RNG = np.random.default_rng(0)
 LEVELS = RNG.gamma(4, 0.4, (600, 1))

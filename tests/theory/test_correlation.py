@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
-from theory_toys import falling, make_ids
 
 from s2l.theory.correlation import correlation, matched, ranks, spearman
+from toy_losses import decaying, make_ids
 
 STEPS = (10, 20, 30, 40, 50, 60)
 
@@ -29,7 +29,7 @@ def test_checkpoints_are_matched_by_their_share_of_the_training():
 
 
 def test_the_same_order_of_rows_is_a_correlation_of_1():
-    losses = falling(60)
+    losses = decaying(60, spread=0.5)
     found = correlation(losses, STEPS, np.square(losses), (1, 2, 3, 4, 5, 6), make_ids(60), seed=0)
     assert [at.correlation for at in found.checkpoints] == pytest.approx([1.0] * 6)
     assert [(at.proxy_step, at.target_step) for at in found.checkpoints] == list(zip(STEPS, range(1, 7), strict=True))
@@ -41,7 +41,7 @@ def test_the_same_order_of_rows_is_a_correlation_of_1():
 
 
 def test_a_target_of_its_own_mind_is_told_so():
-    found = correlation(falling(80), STEPS, falling(80, seed=9), STEPS, make_ids(80), seed=0)
+    found = correlation(decaying(80, spread=0.5), STEPS, decaying(80, seed=9, spread=0.5), STEPS, make_ids(80), seed=0)
     low, high = found.checkpoints[0].interval
     assert low < 0 < high
     assert "does not tell" in found.checkpoints[0].sentence
@@ -51,14 +51,14 @@ def test_a_target_of_its_own_mind_is_told_so():
 
 
 def test_losses_that_all_fall_correlate_over_time_with_those_of_any_row():
-    smooth = falling(50, noise=0.0)
+    smooth = decaying(50, noise=0.0, spread=0.5)
     found = correlation(smooth, STEPS, smooth, STEPS, make_ids(50), seed=0)
     assert found.over_time.others == pytest.approx(1)
     assert "no better than" in found.over_time.sentence
 
 
 def test_rows_that_stand_still_are_counted_and_row_order_does_not_matter():
-    losses, target = falling(40), falling(40, seed=1)
+    losses, target = decaying(40, spread=0.5), decaying(40, seed=1, spread=0.5)
     losses[3] = 0.5
     ids, order = make_ids(40), np.random.default_rng(0).permutation(40)
     first = correlation(losses, STEPS, target, STEPS, ids, seed=2)
@@ -69,5 +69,5 @@ def test_rows_that_stand_still_are_counted_and_row_order_does_not_matter():
 
 
 def test_two_checkpoints_say_nothing_over_time():
-    losses = falling(20, checkpoints=2)
+    losses = decaying(20, checkpoints=2, spread=0.5)
     assert correlation(losses, (1, 2), losses, (5, 10), make_ids(20), seed=0).over_time is None

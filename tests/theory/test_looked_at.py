@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from theory_toys import make_ids
 
 from s2l.theory.sample import beside_random, evenly, pairs, plain
+from toy_losses import make_ids
 
 IDS = make_ids(60)
 CLUSTER = np.repeat(np.arange(5), [1, 2, 7, 20, 30])

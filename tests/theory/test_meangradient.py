@@ -1,14 +1,17 @@
 """The error of a subset's mean gradient, against sums of the rows' own gradients."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
-from theory_toys import make_ids
 
+from s2l.proxy.workers import Workers
 from s2l.scoring.batching import collate
 from s2l.scoring.flow import own_gradients
 from s2l.theory.meangradient import Estimate, MeanGradient, Subset, mean_gradients, weighted_gradient
 from s2l.theory.sample import beside_random
+from toy_losses import make_ids
 from toy_models import ARCHITECTURES, toy_model, toy_tokens
 
 TOKENS = toy_tokens(12)
@@ -40,8 +43,10 @@ def test_a_weighted_gradient_is_the_weighted_sum_of_the_rows_own(architecture, b
     weights = np.random.default_rng(0).random(len(ALL))
     expected = weights @ own(model)
     path = "trunk" if architecture in {"builtin", "llama-tied", "qwen3", "gpt2"} else "whole"
-    found = flat(weighted_gradient(model, TOKENS, ALL, weights, batch_tokens, path))
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    for count in (1, 2):
+        with closing(Workers(model, count, 2)) as workers:
+            found = flat(weighted_gradient(workers, TOKENS, ALL, weights, batch_tokens, path))
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from theory_toys import make_ids
 
 from s2l.errors import NumericsError
 from s2l.theory.similarity import similarity
+from toy_losses import make_ids
 
 
 def planted(groups=12, rows=6, noise=1.0, seed=0):

@@ -15,15 +15,17 @@ from s2l.scoring.batching import Batch
 from s2l.scoring.forward import HeadPath, response_logits
 from s2l.scoring.trunk import trunk_states
 
+Scale = float | Float[torch.Tensor, " R"]
+"""Of all counted tokens, or of each."""
 CHUNK_ROWS = {"cpu": 512}
 CHUNK_ROWS_GPU = 4096
 CHUNK_ELEMENTS = 2**26
 
 
 def backward(
-    model: PreTrainedModel, batch: Batch, path: HeadPath, scale: float, precision: str
+    model: PreTrainedModel, batch: Batch, path: HeadPath, scale: Scale, precision: str
 ) -> Float[torch.Tensor, ""]:
-    """Add the gradients of `scale` · Σ NLL over the batch's counted tokens to `.grad`; returns that loss, detached."""
+    """Add the gradients of Σ `scale` · NLL over the batch's counted tokens to `.grad`; returns that loss, detached."""
     head = model.get_output_embeddings()
     autocast = torch.autocast(batch.input_ids_BL.device.type, torch.bfloat16, enabled=precision == "bfloat16")
     if path == "trunk" and type(head) is torch.nn.Linear:
@@ -35,7 +37,7 @@ def backward(
         return loss
     with autocast:
         logits_RV, target_R = next(response_logits(model, batch, path))
-        loss = cross_entropy(logits_RV, target_R, reduction="sum") * scale
+        loss = (cross_entropy(logits_RV, target_R, reduction="none") * scale).sum()
     loss.backward()
     return loss.detach()
 
@@ -45,10 +47,10 @@ def head_backward(
     states_RD: Float[torch.Tensor, "R D"],
     head: torch.nn.Linear,
     target_R: Int[torch.Tensor, " R"],
-    scale: float,
+    scale: Scale,
     dtype: torch.dtype,
 ) -> tuple[Float[torch.Tensor, ""], Float[torch.Tensor, "R D"]]:
-    """`scale` · Σ NLL and its gradient by the states; the gradients by the head's weights are added to `.grad`.
+    """Σ `scale` · NLL and its gradient by the states; the gradients by the head's weights are added to `.grad`.
 
     dtype: of the three matrix products; everything else is float32.
     """
@@ -56,6 +58,7 @@ def head_backward(
     weight_grad_VD = gradient_of(head.weight)
     loss = torch.zeros((), device=states_RD.device)
     grad_RD = torch.empty_like(states_RD)
+    scale_R1 = torch.as_tensor(scale, dtype=torch.float32, device=states_RD.device).expand(len(target_R))[:, None]
     size = chunk_rows(states_RD.device, len(weight_VD))
     for start in range(0, len(target_R), size):
         chunk = slice(start, start + size)
@@ -66,9 +69,9 @@ def head_backward(
         target_logit_r1 = exp_rV.gather(1, target_r1)
         max_r1 = exp_rV.amax(dim=1, keepdim=True)
         sum_r1 = exp_rV.sub_(max_r1).exp_().sum(dim=1, keepdim=True)
-        loss += (sum_r1.log() + max_r1 - target_logit_r1).sum()
+        loss += ((sum_r1.log() + max_r1 - target_logit_r1) * scale_R1[chunk]).sum()
         excess_rV = exp_rV.scatter_add_(1, target_r1, -sum_r1).to(dtype)  # Σ e^z · (p − onehot)
-        factor_r1 = scale / sum_r1
+        factor_r1 = sum_r1.reciprocal() * scale_R1[chunk]
         grad_RD[chunk] = torch.mm(excess_rV, weight_VD) * factor_r1
         scaled_rD = (states_rD * factor_r1).to(dtype)
         if dtype == weight_grad_VD.dtype:
@@ -77,7 +80,7 @@ def head_backward(
             weight_grad_VD += torch.mm(excess_rV.t(), scaled_rD)
         if bias_V is not None:
             gradient_of(bias_V).add_((exp_rV * factor_r1).sum(dim=0))
-    return loss * scale, grad_RD
+    return loss, grad_RD
 
 
 def gradient_of(parameter: torch.Tensor) -> torch.Tensor:

@@ -113,7 +113,7 @@ class Stepper:
 
     def _own_loss(self, step: int, batch_tokens: int) -> Float[torch.Tensor, ""]:
         """What this rank's rows add to the loss, and to the gradients; random numbers hang on step and rank alone."""
-        _seed_all(self.model.device, _seed(self.plan.seed, step, self.ranks.rank))
+        seed_all(self.model.device, seed_of(self.plan.seed, step, self.ranks.rank))
         scale = 1 / int(self.tokens.response_lengths[self.batches[step]].sum())
         count = len(self.workers)
         mine = self._dealt(step)[self.ranks.rank * count :][:count]
@@ -151,11 +151,12 @@ class Stepper:
             yield collate(self.tokens, rows[part]).to(self.model.device)
 
 
-def _seed(seed: int, step: int, rank: int) -> int:
+def seed_of(seed: int, step: int, rank: int) -> int:
+    """The seed of a step's own random numbers, such as dropout's, on one rank."""
     return int.from_bytes(blake2b(f"{seed}\0train/step-{step}\0{rank}".encode(), digest_size=8).digest())
 
 
-def _seed_all(device: torch.device, seed: int) -> None:
+def seed_all(device: torch.device, seed: int) -> None:
     """`torch.manual_seed` for the devices in use: it spends a millisecond on those that are not there."""
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":

@@ -54,10 +54,10 @@ def train(
     in `folder` tells from which step on the batches are cut smaller. Other `ranks` must follow (`Stepper.follow`).
     """
     resume_folder = folder / RESUME
-    resume_from = _last_complete(resume_folder)
-    done_steps = _step_of(resume_from) if resume_from else 0
+    resume_from = last_complete(resume_folder)
+    done_steps = step_of(resume_from) if resume_from else 0
     with (
-        _own_randomness(plan.device),
+        own_randomness(plan.device),
         quiet(),
         full_disk_is_one_line(resume_folder),
         plain_kernels(plan.device, plan.precision),
@@ -208,7 +208,7 @@ def _only_item(items: list[dict[str, int]]) -> dict[str, int]:
 
 
 @contextmanager
-def _own_randomness(device: str) -> Iterator[None]:
+def own_randomness(device: str) -> Iterator[None]:
     """Whatever Trainer does to the global generators is undone."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([torch.cuda.current_device()] if device == "cuda" else []):
@@ -219,22 +219,23 @@ def _own_randomness(device: str) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step after which a resume state was written, from its name."""
     return int(path.name.rpartition("-")[2])
 
 
-def _last_complete(resume_folder: Path) -> Path | None:
+def last_complete(resume_folder: Path) -> Path | None:
     """The newest resume state that was written to its end; Trainer writes in place, trainer_state.json last."""
     complete: list[Path] = []
     for path in resume_folder.glob("checkpoint-*"):
         if not re.fullmatch(r"checkpoint-\d+", path.name):
             continue
         try:
-            whole = read_json(path / "trainer_state.json")["global_step"] == _step_of(path)
+            whole = read_json(path / "trainer_state.json")["global_step"] == step_of(path)
         except (OSError, ValueError, KeyError, TypeError):
             whole = False
         if whole:
             complete.append(path)
         else:
             remove(path)
-    return max(complete, key=_step_of, default=None)
+    return max(complete, key=step_of, default=None)

@@ -18,9 +18,8 @@ class RoundSettings(config.Settings):
 
 def rows_after(recorded: Recorded, rounds: int) -> list[int]:
     """Rows chosen at the end of each round: equal shares of the most that are asked for; no round is without a row."""
-    wanted = min(recorded.most or len(recorded), len(recorded))
-    rounds = min(rounds, wanted)
-    return [wanted * done // rounds for done in range(1, rounds + 1)]
+    rounds = min(rounds, recorded.wanted)
+    return [recorded.wanted * done // rounds for done in range(1, rounds + 1)]
 
 
 def announce(method: str, recorded: Recorded, stops: list[int], readings: int, progress: Progress) -> None:

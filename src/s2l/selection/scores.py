@@ -12,6 +12,8 @@ from s2l.types import Plan, Recorded, Representations, Trajectories
 
 At = Literal["start", "early", "late"]
 """When a score of one model is taken: before training, in its first quarter, or at its end."""
+CONFIDENCE = {"predicted": "p_max", "target": "p_target"}
+"""Whose probability is a model's confidence → the statistic."""
 AT = "Before training, in the first quarter of it (mean of its checkpoints), or at the last checkpoint."
 AT_ONE = "Before training, at the end of the first quarter of it, or at the last checkpoint."
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from math import sqrt
+from threading import Lock
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from s2l.errors import NumericsError
 from s2l.progress import Advance
+from s2l.proxy.loss import backward
+from s2l.proxy.shares import deal
+from s2l.proxy.workers import Workers, workers_for
 from s2l.scoring.batching import collate, group_by_length
 from s2l.scoring.flow import tokens_of_a_pass
-from s2l.scoring.forward import HeadPath, response_logits
+from s2l.scoring.forward import HeadPath
 from s2l.scoring.precision import plain_kernels
 from s2l.scoring.setup import checked_path
 from s2l.theory.intervals import Interval, of_next, told
@@ -120,44 +124,48 @@ def mean_gradients(
     rows: Int[np.ndarray, " N"],
     subsets: Sequence[Subset],
     batch_tokens: int,
+    threads: int = 1,
     advance: Advance = lambda _tokens: None,
 ) -> tuple[MeanGradient, ...]:
     """Of the pool `rows` of `tokens`, for each subset of it: two passes of gradients, and one for each random draw.
 
-    Holds two gradients beside the model's own.
+    Holds two gradients beside the model's own, and on a CPU one for each of a small model's workers.
     """
     path = checked_path(model, tokens, model.device)
+    on_cpu = model.device.type == "cpu"
+    workers = Workers(model, workers_for(model, threads, len(rows)) if on_cpu else 1, threads)
+    at_once = 1 if path == "alone" else tokens_of_a_pass(model, batch_tokens)
 
     def gradient(weight_N: Float[np.ndarray, " N"]) -> Gradient:
         used = np.flatnonzero(weight_N)
-        at_once = 1 if path == "alone" else tokens_of_a_pass(model, batch_tokens)
-        return weighted_gradient(model, tokens, rows[used], weight_N[used], at_once, path, advance)
+        return weighted_gradient(workers, tokens, rows[used], weight_N[used], at_once, path, advance)
 
-    of_pool = gradient(np.full(len(rows), 1 / len(rows)))
-    norm = norm_of(of_pool)
-    found = []
-    for subset in subsets:
-        unweighted, weighted, *random = (compared(gradient(weight_N), of_pool) for weight_N in subset.weights)
-        errors = np.array([estimate.error for estimate in random])
-        found.append(
-            MeanGradient(
-                budget=subset.budget,
-                rows=int(subset.kept_N.sum()),
-                pool=len(rows),
-                norm=norm,
-                unweighted=unweighted,
-                weighted=weighted,
-                unseen=subset.unseen,
-                random=tuple(random),
-                random_mean=float(errors.mean()),
-                expected=of_next(errors),
-            )
-        )
-    return tuple(found)
+    with closing(workers):
+        of_pool = gradient(np.full(len(rows), 1 / len(rows)))
+        return tuple(_of_subset(subset, gradient, of_pool) for subset in subsets)
+
+
+def _of_subset(
+    subset: Subset, gradient: Callable[[Float[np.ndarray, " N"]], Gradient], of_pool: Gradient
+) -> MeanGradient:
+    unweighted, weighted, *random = (compared(gradient(weight_N), of_pool) for weight_N in subset.weights)
+    errors = np.array([estimate.error for estimate in random])
+    return MeanGradient(
+        budget=subset.budget,
+        rows=int(subset.kept_N.sum()),
+        pool=len(subset.kept_N),
+        norm=norm_of(of_pool),
+        unweighted=unweighted,
+        weighted=weighted,
+        unseen=subset.unseen,
+        random=tuple(random),
+        random_mean=float(errors.mean()),
+        expected=of_next(errors),
+    )
 
 
 def weighted_gradient(
-    model: PreTrainedModel,
+    workers: Workers,
     tokens: Tokens,
     rows: Int[np.ndarray, " n"],
     weight_n: Float[np.ndarray, " n"],
@@ -166,18 +174,26 @@ def weighted_gradient(
     advance: Advance = lambda _tokens: None,
 ) -> Gradient:
     """Σ weight · ∇ of the row's mean response loss, by every parameter, in eval mode; NumericsError if not finite."""
-    model.eval()
-    model.zero_grad(set_to_none=True)
-    lengths_n = tokens.lengths[rows]
+    lengths_n, lock = tokens.lengths[rows], Lock()
+
+    def add(view: PreTrainedModel, share: Int[np.ndarray, " m"]) -> torch.Tensor:
+        view.eval()
+        loss = torch.zeros((), device=view.device)
+        for members in group_by_length(lengths_n[share], batch_tokens):
+            mine = share[members]
+            batch = collate(tokens, rows[mine]).to(view.device)
+            weight_R = torch.as_tensor(np.repeat(weight_n[mine] / batch.count_B, batch.count_B)).float()
+            loss += backward(view, batch, path, weight_R.to(view.device), "float32")
+            with lock:
+                advance(int(lengths_n[mine].sum()))
+        return loss
+
+    model = workers.views[0]
+    workers.drop_gradients()
     with plain_kernels(model.device.type, "float32"):
-        for members in group_by_length(lengths_n, batch_tokens):
-            batch = collate(tokens, rows[members]).to(model.device)
-            weight_R = torch.as_tensor(np.repeat(weight_n[members] / batch.count_B, batch.count_B)).float()
-            logits_RV, target_R = next(response_logits(model, batch, path))
-            (cross_entropy(logits_RV, target_R, reduction="none") @ weight_R.to(model.device)).backward()
-            advance(int(lengths_n[members].sum()))
+        workers.losses(add, deal(lengths_n, tokens.response_lengths[rows], len(workers)))
     gradient = [torch.zeros_like(own) if own.grad is None else own.grad for own in model.parameters()]
-    model.zero_grad(set_to_none=True)
+    workers.drop_gradients()
     if not all(part.isfinite().all() for part in gradient):
         raise NumericsError("a gradient is not a finite number; the model has diverged")
     return gradient

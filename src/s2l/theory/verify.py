@@ -179,7 +179,7 @@ def means_of(
     lengths_P = model.tokens.lengths[rows]
     total = int(lengths_P.sum()) + sum(int(lengths_P[weight_P > 0].sum()) for s in subsets for weight_P in s.weights)
     with progress.stage(f"mean gradient, {model.short}", total, "tokens") as advance:
-        return mean_gradients(loaded, model.tokens, rows, subsets, batch_tokens, advance)
+        return mean_gradients(loaded, model.tokens, rows, subsets, batch_tokens, run.plan.threads, advance)
 
 
 def compare(

@@ -16,10 +16,8 @@ from pydantic import Field
 from s2l.progress import Progress
 from s2l.selection.cost import Cost
 from s2l.selection.rounds import RoundSettings, announce, of_rounds, rows_after
-from s2l.selection.scores import asked_of, places, ranked
+from s2l.selection.scores import CONFIDENCE, asked_of, places, ranked
 from s2l.types import Plan, Recorded
-
-STATISTIC = {"predicted": "p_max", "target": "p_target"}
 
 
 class Settings(RoundSettings):
@@ -40,7 +38,7 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     announce("confidence-curriculum", recorded, stops, len(stops), progress)
     chosen, waiting = np.empty(0, dtype=np.int64), np.arange(len(recorded))
     for round_, stop in enumerate(stops):
-        confidence_N = more.means_after(STATISTIC[settings.of], chosen)
+        confidence_N = more.means_after(CONFIDENCE[settings.of], chosen)
         waiting = waiting[nearest_first(confidence_N[waiting], 1 - (round_ + 0.5) / len(stops))]
         added, waiting = waiting[: stop - len(chosen)], waiting[stop - len(chosen) :]
         chosen, waiting = np.concatenate([chosen, added]), np.sort(waiting)

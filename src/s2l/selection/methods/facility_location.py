@@ -27,9 +27,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     """The greedy order first, for as many rows as are asked for."""
     at = column(settings.at, recorded.trajectories.steps)
     units_ND = directions(asked_of(recorded).embeddings("response", at))
-    wanted = min(recorded.most or len(recorded), len(recorded))
-    with progress.stage("facility location", wanted, "rows") as advance:
-        order_N, gains = facility_location(units_ND, wanted, advance)
+    with progress.stage("facility location", recorded.wanted, "rows") as advance:
+        order_N, gains = facility_location(units_ND, recorded.wanted, advance)
     return ranked(places(order_N), mean_similarity=float(gains.sum()) / (2 * UNITS**2 * len(recorded)))
 
 

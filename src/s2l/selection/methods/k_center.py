@@ -30,10 +30,9 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     at = column(settings.at, recorded.trajectories.steps)
     units_ND = directions(asked_of(recorded).embeddings("response", at))
     first = keyed.keys(seed, "k-center", recorded.trajectories.ids).argmin(axis=0, keepdims=True)
-    wanted = min(recorded.most or len(recorded), len(recorded))
-    with progress.stage("k-center", wanted, "rows") as advance:
-        order_N, squared_N = k_center(units_ND, first, wanted, advance)
-    return ranked(places(order_N), radius=float(np.sqrt(squared_N[wanted:].max(initial=0))) / UNITS)
+    with progress.stage("k-center", recorded.wanted, "rows") as advance:
+        order_N, squared_N = k_center(units_ND, first, recorded.wanted, advance)
+    return ranked(places(order_N), radius=float(np.sqrt(squared_N[recorded.wanted :].max(initial=0))) / UNITS)
 
 
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:

@@ -12,10 +12,8 @@ from pydantic import Field
 from s2l import config
 from s2l.progress import Progress
 from s2l.selection.cost import Cost, of_one_model
-from s2l.selection.scores import AT, At, mean_at, ranked
+from s2l.selection.scores import AT, CONFIDENCE, At, mean_at, ranked
 from s2l.types import Plan, Recorded
-
-STATISTIC = {"predicted": "p_max", "target": "p_target"}
 
 
 class Settings(config.Settings):
@@ -29,7 +27,7 @@ class Settings(config.Settings):
 
 def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) -> Plan:  # noqa: ARG001
     """The lowest mean probability first."""
-    return ranked(mean_at(recorded.trajectories, STATISTIC[settings.of], settings.at))
+    return ranked(mean_at(recorded.trajectories, CONFIDENCE[settings.of], settings.at))
 
 
 def cost(settings: Settings, steps: tuple[int, ...]) -> Cost:

@@ -57,9 +57,8 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     more, at = asked_of(recorded), column(settings.at, recorded.trajectories.steps)
     examples_MD = directions(more.example_embeddings(settings.examples, "position", at))
     units_ND = directions(more.embeddings("position", at))
-    wanted = min(recorded.most or len(recorded), len(recorded))
-    with progress.stage("rds", wanted, "rows") as advance:
-        order_N = by_turns(units_ND, examples_MD, wanted, advance)
+    with progress.stage("rds", recorded.wanted, "rows") as advance:
+        order_N = by_turns(units_ND, examples_MD, recorded.wanted, advance)
     return ranked(places(order_N), examples=len(examples_MD), examples_blake2b=digest)
 
 

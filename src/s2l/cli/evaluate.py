@@ -1,0 +1,51 @@
+"""The verb that judges a model: evaluate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from s2l.cli.app import app, screen, stdout
+from s2l.cli.options import AsJson, with_fields_of
+from s2l.errors import S2LError, SettingsError, shown
+from s2l.target.evaluate_settings import EvaluateSettings
+
+
+@app.command(rich_help_panel="Main job")
+@with_fields_of(EvaluateSettings)
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or what `s2l train` left.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the figures and of every output.")] = None,
+    as_json: AsJson = False,
+    *,
+    given: Mapping[str, Any],
+) -> None:
+    """Judge a model: its loss on held-out rows by source, its answers to test sets, its summaries."""
+    settings = _settings({flag.replace("-", "_"): value for flag, value in given.items()})
+    settings.require()
+    from s2l.target.evaluate import evaluate
+
+    with screen() as progress:
+        found = evaluate(model, settings, out, progress)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    from s2l.report.evaluation import print_evaluation
+
+    print_evaluation(found, stdout, None if out is None else str(out))
+
+
+def _settings(values: Mapping[str, Any]) -> EvaluateSettings:
+    try:
+        return EvaluateSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if isinstance(mistake := first.get("ctx", {}).get("error"), S2LError):
+            raise SettingsError(str(mistake)) from None
+        flag = str(first["loc"][0]).replace("_", "-")
+        raise SettingsError(f"--{flag} {shown(first['input'])}: {first['msg']}") from None

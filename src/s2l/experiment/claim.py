@@ -1,0 +1,58 @@
+"""OUT/recipe.json: what an experiment's folder is for; one process at a time, refused for what would not compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from s2l import __version__
+from s2l.errors import RunFolderError, printable, shown
+from s2l.experiment.recipe import ExperimentSettings
+from s2l.files import read_record, write_json
+from s2l.run_folder import locked
+
+RECIPE = "recipe.json"
+FREE = frozenset({"title", "note", "methods", "blocks", "seeds", "keep_models"})
+"""What may change while cells are there: more of them. Their labels must go on to mean what they meant."""
+RUNNING = frozenset({"device", "threads", "processes", "rows_at_once", "resume_points", "report_to", "batch_tokens"})
+"""Of no consequence for what is compared, but for the last bits."""
+
+
+@contextmanager
+def claimed(settings: ExperimentSettings, out: Path) -> Iterator[None]:
+    """Hold the folder for this recipe.
+
+    RunFolderError where it was made by a recipe with other data, models, methods of the same label, or another primary
+    outcome: that is named beforehand. Methods, budgets and seeds may be added.
+    """
+    path, asked = out / RECIPE, settings.model_dump(mode="json")
+    meant = {method["label"]: method for method in asked["methods"]}
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        if path.is_file():
+            before = read_record(path)
+            _same(before, asked, meant, out)
+            meant = before["labels"] | meant
+        elif foreign := sorted(file.name for file in out.iterdir() if not file.name.startswith(".")):
+            raise RunFolderError(f"{out}: holds other files, such as {shown(foreign[0])}; use another --out")
+        write_json(path, {"s2l": __version__, "settings": asked, "labels": meant})
+        yield
+
+
+def _same(before: dict[str, Any], now: dict[str, Any], meant: dict[str, Any], out: Path) -> None:
+    made = before["settings"]
+    differing = [name for name in sorted({*made, *now} - FREE) if _fixed(made.get(name)) != _fixed(now.get(name))]
+    labels = before["labels"]
+    differing += [f"methods.{label}" for label in meant if labels.get(label, meant[label]) != meant[label]]
+    if differing:
+        raise RunFolderError(
+            f"{printable(str(out))}: made by a recipe with another {', '.join(differing)}; use another --out"
+        )
+
+
+def _fixed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _fixed(of) for name, of in value.items() if name not in RUNNING}
+    return value

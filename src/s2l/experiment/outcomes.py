@@ -1,0 +1,50 @@
+"""What an evaluation says of a model, as named numbers; which way is better, and in what unit they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import fsum
+from typing import Any
+
+SUMMARIES = {"rouge_l": "ROUGE-L", "bleu": "BLEU", "bertscore": "BERTScore"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A number to compare. better: +1 where more is better, −1 where less is. times: from the number to its unit."""
+
+    name: str
+    words: str
+    unit: str
+    better: int
+    times: float = 1.0
+    digits: int = 2
+
+    def told(self, value: float, *, signed: bool = False) -> str:
+        """The value without its unit; no minus before a zero."""
+        rounded = round(value * self.times, self.digits) + 0.0
+        return f"{rounded:{'+' if signed else ''}.{self.digits}f}"
+
+
+def outcome(name: str) -> Outcome:
+    """`heldout.macro`, `heldout.loss_per_token`, `tasks.gsm8k`, `tasks.mean`, `summaries.rouge_l`, …"""
+    kind, _, of = name.partition(".")
+    if kind == "heldout":
+        how = {"macro": "mean over sources", "loss_per_token": "all tokens alike"}.get(of, of)
+        return Outcome(name, f"held-out loss, {how}", "nats", better=-1, digits=4)
+    if kind == "tasks":
+        words = "accuracy, mean of the test sets" if of == "mean" else f"accuracy, {of}"
+        return Outcome(name, words, "points", better=1, times=100)
+    return Outcome(name, SUMMARIES.get(of, of), "", better=1, digits=4)
+
+
+def outcomes_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """All that is compared of one evaluation, by name; `tasks.mean` weighs every test set alike."""
+    heldout, tasks = evaluation.get("heldout") or {}, evaluation.get("tasks") or {}
+    found = {f"heldout.{name}": heldout[name] for name in ("macro", "loss_per_token") if name in heldout}
+    if tasks:
+        found["tasks.mean"] = fsum(of["accuracy"] for of in tasks.values()) / len(tasks)
+        found |= {f"tasks.{task}": of["accuracy"] for task, of in tasks.items()}
+    summaries = evaluation.get("summaries") or {}
+    return found | {f"summaries.{name}": summaries[name] for name in SUMMARIES if summaries.get(name) is not None}

@@ -1,0 +1,236 @@
+"""An experiment's recipe: the data, the methods, what is crossed with what, and the one outcome named beforehand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from s2l.config import PoolSettings, ProxySettings, Settings, TokenSettings
+from s2l.errors import S2LError, SettingsError, shown
+from s2l.selection.budget import parse_budget
+from s2l.target.evaluate_settings import EvaluateSettings
+from s2l.target.settings import TrainSettings
+
+Matching = Literal["epochs", "steps"]
+FULL, RANDOM = "full", "random"
+HELDOUT = ("heldout.macro", "heldout.loss_per_token")
+SUMMARIES = ("summaries.rouge_l", "summaries.bleu", "summaries.bertscore")
+NAME = r"[A-Za-z0-9][\w.+-]{0,63}"
+LAST_REQUEST = r"(?:let'?s|please)\b[^.?!]{0,80}[.!]?\s*$"
+"""A last sentence that asks for a style of answer: "Let's write a Python program."."""
+
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+
+
+def _budget(written: Any) -> str:
+    budget = parse_budget(written)
+    if budget.kind == "tokens":
+        raise SettingsError(f"budget {budget}: an experiment compares equal numbers of rows: 330, 11%")
+    return str(budget)
+
+
+class SplitSettings(Settings):
+    """The rows of the pool's files cut into parts by question: all rows that ask the same thing land in one part."""
+
+    heldout: str = Field(description="Rows, or a share of those read, that no model is trained on.")
+    pretrain: str | None = Field(None, description="Rows that proxy and target are first trained on.")
+    pool: str | None = Field(None, description="Rows to choose from; all that are left if not given.")
+    seed: int = Field(0, ge=0, description="Of the split.")
+    style: str = Field(LAST_REQUEST, description="Regular expression of what is no part of a question.")
+
+    @field_validator("heldout", "pretrain", "pool", mode="before")
+    @classmethod
+    def _in_canonical_text(cls, written: Any) -> Any:
+        return None if written is None else _budget(written)
+
+    @field_validator("style")
+    @classmethod
+    def _an_expression(cls, style: str) -> str:
+        try:
+            re.compile(style)
+        except re.error as error:
+            raise SettingsError(f"split.style {shown(style)}: {error}") from None
+        return style
+
+
+class MethodSettings(Settings):
+    """One way to choose. Its label names its cells; `full` trains on all rows."""
+
+    method: str = Field(description="Selection method; `s2l methods` lists them.")
+    label: Name = Field(description="Name in tables; the method's own if not given.")
+    set: dict[str, Any] = Field({}, description="The method's own settings.")
+    balance: Literal["none", "source"] = Field("none", description="Share the budget over sources first.")
+    proxy: Name | None = Field(None, description="One of `proxies`; the first if not given.")
+    checkpoints: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, description="Which of the recorded checkpoints it sees, from 1; all if not given.", min_length=1
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_word(cls, value: Any) -> Any:
+        value = {"method": value} if isinstance(value, str) else value
+        return {"label": value["method"], **value} if isinstance(value, Mapping) and "method" in value else value
+
+
+class BlockSettings(Settings):
+    """Methods × budgets, with one way of matching the training to that on all rows."""
+
+    matching: Matching = Field("epochs", description="epochs: as many epochs; steps: as many optimizer steps.")
+    budgets: tuple[str, ...] = Field(description="Rows (330) or shares of the pool's rows (11%).", min_length=1)
+    methods: tuple[Name, ...] | None = Field(None, description="Labels; all methods if not given.")
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _in_canonical_text(cls, budgets: Any) -> Any:
+        return tuple(map(_budget, budgets)) if isinstance(budgets, list | tuple) else budgets
+
+
+class PrimarySettings(Settings):
+    """The one comparison that was named beforehand; all others are exploratory."""
+
+    outcome: str = Field("heldout.macro", description="Held-out loss per response token, mean over sources.")
+    method: Name = Field("s2l", description="Label of the method.")
+    budget: str = Field("11%", description="Budget.")
+    matching: Matching = Field("epochs", description="Matching.")
+    target: Name | None = Field(None, description="One of `targets`; the first if not given.")
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _in_canonical_text(cls, budget: Any) -> Any:
+        return _budget(budget)
+
+
+class ExperimentSettings(Settings):
+    """Everything that determines an experiment."""
+
+    title: str = Field(description="Heading of the report.")
+    note: str = Field("", description="What a reader must know before the figures.")
+    pool: PoolSettings = Field(description="The rows to choose from, or to split.")
+    split: SplitSettings | None = Field(None, description="Cut the pool's files into parts by question.")
+    heldout: tuple[str, ...] = Field((), description="Files of held-out rows, read as the pool's; or split.")
+    tokens: TokenSettings = TokenSettings()
+    proxies: dict[Name, ProxySettings] = Field(description="The small models, by name.", min_length=1)
+    targets: dict[Name, TrainSettings] = Field(
+        description="What is fine-tuned and how, by name; `seed`, `match` and `pool_rows` are the cell's.", min_length=1
+    )
+    pretrain: TrainSettings | None = Field(None, description="First training of the built-in models on split.pretrain.")
+    methods: tuple[MethodSettings, ...] = Field(description="Ways to choose.", min_length=1)
+    blocks: tuple[BlockSettings, ...] = Field(description="What is crossed with what.", min_length=1)
+    seeds: int = Field(5, ge=1, le=1000, description="Seeds 0, 1, …: of training, of the draw, and of the pairs.")
+    proxy_seeds: int = Field(2, ge=2, le=1000, description="Proxies trained; seed s draws from number s modulo this.")
+    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="Test sets and how they are answered.")
+    answer_at: tuple[str, ...] | None = Field(
+        None, description="Budgets whose models answer the test sets; all, and full, if not given."
+    )
+    primary: PrimarySettings = PrimarySettings()
+    keep_models: bool = Field(False, description="Keep every fine-tuned model.")
+
+    @field_validator("answer_at", mode="before")
+    @classmethod
+    def _in_canonical_text(cls, budgets: Any) -> Any:
+        return tuple(map(_budget, budgets)) if isinstance(budgets, list | tuple) else budgets
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> ExperimentSettings:
+        labels = [method.label for method in self.methods]
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise SettingsError(f"methods: two are called {shown(twice)}; give one a label")
+        for method in self.methods:
+            if (method.label == FULL) != (method.method == FULL) or (method.label == RANDOM != method.method):
+                raise SettingsError(f"methods: {shown(method.label)} cannot be the label of {shown(method.method)}")
+            _one_of(f"methods.{method.label}: proxy", method.proxy or self.first_proxy, self.proxies)
+        for label in (label for block in self.blocks for label in block.methods or ()):
+            _one_of("blocks: method", label, labels)
+        for name, target in self.targets.items():
+            if target.model is None:
+                raise SettingsError(f"targets.{name}: name the model (a hub id, a folder, or builtin)")
+        return self
+
+    @model_validator(mode="after")
+    def _primary_fits(self) -> ExperimentSettings:
+        primary, labels = self.primary, [method.label for method in self.methods]
+        _one_of("primary.target", primary.target or self.first_target, self.targets)
+        if primary.method in {RANDOM, FULL}:
+            raise SettingsError(f"primary.method {shown(primary.method)}: name what is compared with random and full")
+        for label in (primary.method, RANDOM):
+            _one_of("primary: method", label, labels)
+            if not any(self._covers(block, label) for block in self.blocks):
+                where = f"at {primary.budget}, matching {primary.matching}"
+                raise SettingsError(f"primary: no block trains {shown(label)} {where}")
+        if self.answer_at is not None and primary.outcome.startswith("tasks") and primary.budget not in self.answer_at:
+            raise SettingsError(f"primary: answer_at leaves out its budget, {primary.budget}")
+        _one_of("primary.outcome", primary.outcome, self._outcomes())
+        return self
+
+    @model_validator(mode="after")
+    def _data_fit(self) -> ExperimentSettings:
+        if self.evaluate.heldout:
+            raise SettingsError("evaluate.heldout: held-out rows are named once, by `heldout` or `split`")
+        if self.split is not None and self.heldout:
+            raise SettingsError("held-out rows: say either `heldout` (files) or `split` (cut by question), not both")
+        if (self.pretrain is None) != (self.split is None or self.split.pretrain is None):
+            raise SettingsError("pretrain: needs both `pretrain` (how) and `split.pretrain` (on how many rows)")
+        return self
+
+    def _outcomes(self) -> list[str]:
+        """What will be measured of every model that answers."""
+        tasks = [f"tasks.{task}" for task in self.evaluate.tasks]
+        heldout = HELDOUT if self.heldout or self.split else ()
+        summaries = SUMMARIES if self.evaluate.summaries else ()
+        measured = [*heldout, *(["tasks.mean"] if tasks else []), *tasks, *summaries]
+        if not measured:
+            raise SettingsError("nothing is measured: name held-out rows (`heldout` or `split`), or `evaluate.tasks`")
+        return measured
+
+    def _covers(self, block: BlockSettings, label: str) -> bool:
+        primary = self.primary
+        named = block.methods is None or label in block.methods
+        return named and block.matching == primary.matching and primary.budget in block.budgets
+
+    @property
+    def first_proxy(self) -> str:
+        """Name of the proxy that is meant where none is named."""
+        return next(iter(self.proxies))
+
+    @property
+    def first_target(self) -> str:
+        """Name of the target that is meant where none is named."""
+        return next(iter(self.targets))
+
+    def method(self, label: str) -> MethodSettings:
+        """The method of that label."""
+        return next(method for method in self.methods if method.label == label)
+
+
+def _one_of(what: str, name: str, names: Iterable[str]) -> None:
+    if name not in names:
+        raise SettingsError(f"{what} {shown(name)} is not in the recipe; there are: {', '.join(names)}")
+
+
+def parsed(values: Mapping[str, Any]) -> ExperimentSettings:
+    """The recipe, checked, the methods' own settings too; SettingsError is one line that says what would be right."""
+    from s2l.selection.methods import get
+
+    try:
+        settings = ExperimentSettings.model_validate(dict(values))
+    except ValidationError as error:
+        raise SettingsError(_explained(error)) from None
+    for method in settings.methods:
+        get(method.method).parse(method.set).require()
+    return settings
+
+
+def _explained(error: ValidationError) -> str:
+    first = error.errors()[0]
+    if isinstance(mistake := first.get("ctx", {}).get("error"), S2LError):
+        return str(mistake)
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"recipe: {path} is missing"
+    if first["type"] == "extra_forbidden":
+        return f"recipe: no setting {shown(path)}; docs/experiments.md lists them"
+    return f"recipe: {path} {shown(first['input'])}: {first['msg']}"

@@ -1,0 +1,166 @@
+"""An experiment as Markdown: the verdict, the primary table, costs, and everything exploratory behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from s2l.errors import printable
+from s2l.experiment.outcomes import Outcome, outcome
+from s2l.experiment.recipe import FULL
+from s2l.report.screen import duration
+
+NONE = "–"
+MEANING = re.compile(r"([\\`*_{}\[\]<>#|&])")
+
+
+def markdown(found: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    """The page; `pictures` are paths beside it."""
+    return "\n".join([*_head(found), *_primary(found), *_pictures(pictures), *_costs(found), *_exploratory(found), ""])
+
+
+def plain(text: str) -> str:
+    """A user's words on one line, without a meaning in Markdown or HTML."""
+    return MEANING.sub(r"\\\1", printable(text))
+
+
+def _head(found: Mapping[str, Any]) -> Iterator[str]:
+    settings, cells = found["settings"], found["cells"]
+    yield f"# {plain(settings['title'])}"
+    yield ""
+    if settings["note"]:
+        yield plain(settings["note"])
+        yield ""
+    yield f"{cells['done']} of {cells['all']} cells are done; {settings['seeds']} seeds, s2l {found['s2l']}."
+    if found["split"]:
+        rows = ", ".join(f"{part} {count:,}" for part, count in found["split"]["rows"].items())
+        yield f"{found['split']['read']:,} rows split by question: {rows}."
+    yield ""
+    yield "## Verdict"
+    yield ""
+    yield from (f"- {plain(line)}" for line in [*found["verdict"]["lines"], *found["verdict"]["notes"]])
+    yield ""
+
+
+def _primary(found: Mapping[str, Any]) -> Iterator[str]:
+    primary = found["primary"]
+    of = outcome(primary["outcome"])
+    yield "## Primary outcome"
+    yield ""
+    yield (
+        f"Named beforehand: {of.words}, of {primary['method']} against random at {primary['budget']}, equal "
+        f"{primary['matching']}, target {primary['target']}. All other lines and outcomes are exploratory: look at "
+        "enough of them and one of twenty intervals misses by chance."
+    )
+    yield ""
+    yield from table(found, of, primary)
+
+
+def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """One outcome of all groups: mean, and differences to random and to full, each with its 95 % t-interval."""
+    better = "more" if of.better > 0 else "less"
+    unit = f", {of.unit}" if of.unit else ""
+    yield (
+        f"| target | matching | budget | method | rows | steps | tokens seen | {of.words}{unit} ({better} is better) "
+        "| less random | less full | seeds |"
+    )
+    yield "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |"
+    for target, start in found["starts"].items():
+        if of.name in start:
+            told = of.told(start[of.name])
+            yield f"| {target} | {NONE} | 0% | not fine-tuned | 0 | 0 | 0 | {told} | {NONE} | {NONE} | {NONE} |"
+    for entry in found["groups"]:
+        measured = entry["outcomes"].get(of.name)
+        if measured is None and entry["seeds"]:
+            continue
+        measured = measured or {}
+        name = entry["method"]
+        if primary and all(entry[key] == primary[key] for key in ("target", "method", "budget", "matching")):
+            name = f"**{name}**"
+        training = entry["training"]
+        cells = [
+            entry["target"],
+            NONE if entry["method"] == FULL else entry["matching"],
+            entry["budget"],
+            name,
+            *(_count(training[key]) for key in ("rows", "steps", "tokens_seen")),
+            _told(measured.get("value"), of),
+            *(_told(measured.get(f"to_{other}"), of, signed=True) for other in ("random", "full")),
+            _seeds(entry),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def _told(value: Mapping[str, Any] | None, of: Outcome, *, signed: bool = False) -> str:
+    if value is None:
+        return NONE
+    mean = of.told(value["mean"], signed=signed)
+    if value["low"] is None:
+        return f"{mean} (one seed: no interval)"
+    return f"{mean} ({of.told(value['low'], signed=signed)} to {of.told(value['high'], signed=signed)})"
+
+
+def _seeds(entry: Mapping[str, Any]) -> str:
+    missing = f", {', '.join(map(str, entry['missing']))} missing" if entry["missing"] else ""
+    return f"{len(entry['seeds'])}{missing}"
+
+
+def _count(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def _pictures(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        yield f"![{path.rpartition('/')[2].removesuffix('.svg')}]({path})"
+        yield ""
+
+
+def _costs(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Cost"
+    yield ""
+    yield (
+        "Means over seeds. Selecting is charged in full to every method, as if it were the only one: the proxy's "
+        "training as far as it needs it, recording, and choosing at all budgets of the recipe. Pre-training is charged "
+        "to nobody."
+    )
+    yield ""
+    yield "| target | matching | budget | method | proxy | recording | choosing | selecting: FLOPs | training | FLOPs |"
+    yield "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for entry in found["groups"]:
+        cost, training = entry["selection"] or {}, entry["training"]
+        times = [cost.get(f"{part}_seconds") for part in ("train", "record", "choose")]
+        cells = [
+            entry["target"],
+            NONE if entry["method"] == FULL else entry["matching"],
+            entry["budget"],
+            entry["method"],
+            *map(_seconds, times),
+            _flops(cost.get("flops")),
+            _seconds(training["seconds"]),
+            _flops(training["flops"]),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def _seconds(value: float | None) -> str:
+    return NONE if value is None else duration(value)
+
+
+def _flops(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2e}"
+
+
+def _exploratory(found: Mapping[str, Any]) -> Iterator[str]:
+    primary = found["primary"]["outcome"]
+    names = dict.fromkeys(name for entry in found["groups"] for name in entry["outcomes"] if name != primary)
+    if names:
+        yield "## Exploratory outcomes"
+        yield ""
+    for name in names:
+        of = outcome(name)
+        yield f"### {plain(of.words[0].upper() + of.words[1:])}"
+        yield ""
+        yield from table(found, of)

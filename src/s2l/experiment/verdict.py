@@ -1,0 +1,58 @@
+"""The verdict in words, chosen by the intervals alone."""
+
+from __future__ import annotations
+
+from s2l.experiment.outcomes import Outcome
+from s2l.experiment.statistics import Estimate
+
+
+def against(other: str, difference: Estimate | None, of: Outcome, *, undecided: str) -> str:
+    """How a method stands to another, from the differences (method less other) paired by seed.
+
+    undecided: the word where the interval holds zero: "no better than random".
+    """
+    if difference is None:
+        return f"nothing is known against {other}: no seed has both"
+    gap = f"; {_seeds(difference.missing)} missing" if difference.missing else ""
+    if difference.low is None or difference.high is None:
+        return f"nothing can be said against {other}: one seed has no interval{gap}"
+    low, high = sorted(of.better * value for value in (difference.low, difference.high))
+    gain = of.better * difference.mean
+    counted = f"{len(difference.seeds)} seeds{gap}"
+    unit = f" {of.unit}" if of.unit else ""
+    if low > 0:
+        return f"better than {other} by {_span(gain, low, high, of, unit)}, {counted})"
+    if high < 0:
+        return f"worse than {other} by {_span(-gain, -high, -low, of, unit)}, {counted})"
+    return f"{undecided}, gain {_span(gain, low, high, of, unit, signed=True)}, {counted})"
+
+
+def _span(value: float, low: float, high: float, of: Outcome, unit: str, *, signed: bool = False) -> str:
+    low_high = f"{of.told(low, signed=signed)} to {of.told(high, signed=signed)}"
+    return f"{of.told(value, signed=signed)}{unit} (95 % CI {low_high}"
+
+
+def _seeds(seeds: tuple[int, ...]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def payoff(rows: float | None, chosen: int, pool_rows: int, unit: str) -> str:
+    """From how many rows on it is cheaper; said of this pool too."""
+    if rows is None:
+        why = "selecting costs as much a row as training on it"
+        return f"never cheaper than full training of this target in {unit}: {why}"
+    here = "cheaper here" if pool_rows > rows else "dearer here"
+    return (
+        f"cheaper than full training of this target from {rows:,.0f} rows on in {unit}, "
+        f"with {chosen:,} rows chosen: {here} ({pool_rows:,} rows)"
+    )
+
+
+def shared_proxies(seeds: int, proxy_seeds: int) -> str | None:
+    """What to say of intervals over seeds that share proxies."""
+    if proxy_seeds >= seeds:
+        return None
+    return (
+        f"{seeds} seeds share {proxy_seeds} proxies, so they are not quite independent: the intervals of methods that "
+        "look at the proxy are somewhat too narrow"
+    )

@@ -1,0 +1,1 @@
+"""Fine-tune the big model on a subset, and evaluate it."""

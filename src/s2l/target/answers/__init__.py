@@ -1,0 +1,1 @@
+"""What a model's output says, and whether that is the answer: the rules of each test set."""

@@ -1,0 +1,187 @@
+"""The engine: cells are made once, a stop costs nothing, shared parts are shared, another recipe is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from experiment_toys import Made, recipe_of, settings_of, write_pool
+
+from s2l.errors import RunFolderError, SettingsError
+from s2l.experiment.costs import proxy_cost
+from s2l.experiment.recipe import parsed
+from s2l.experiment.run import experiment, reported
+from toy_runs import SETTINGS, s2l, write_jsonl
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    return write_pool(tmp_path_factory.mktemp("experiment"))
+
+
+@pytest.fixture(scope="module")
+def finished(pool):
+    made = Made()
+    out = pool.with_name("out")
+    return out, experiment(settings_of(pool), out, made.stages), made
+
+
+def without_times(found):
+    text = json.dumps(found)
+    return {key: value for key, value in json.loads(text).items() if key not in {"groups", "verdict"}} | {
+        "groups": [{**group, "selection": None} for group in found["groups"]],
+        "primary_lines": found["verdict"]["lines"][:2],
+    }
+
+
+def test_every_cell_is_drawn_trained_and_evaluated_once(finished):
+    _, found, made = finished
+    assert found["cells"] == {"done": 10, "all": 10}
+    assert sorted(call for call in made.calls if call.startswith("draw")) == [
+        f"draw {method} {seed} from tiny-seed-{seed}" for method in ("random", "s2l") for seed in (0, 1)
+    ]
+    trained = [call for call in made.calls if call.startswith("train")]
+    assert len(trained) == len(set(trained)) == 10
+    assert [call for call in trained if "all rows" in call] == ["train all rows epochs 0", "train all rows epochs 1"]
+
+
+def test_seeds_are_whole_before_the_next_one_begins(finished):
+    _, _, made = finished
+    seeds = [call.rpartition(" ")[2] for call in made.calls if call.startswith("evaluate")]
+    assert seeds == ["0"] * 5 + ["1"] * 5
+
+
+def test_one_run_for_each_proxy_seed_and_no_model_is_left_behind(finished):
+    out, _, _ = finished
+    assert sorted(path.name for path in (out / "proxies").iterdir()) == ["tiny-seed-0", "tiny-seed-1"]
+    assert not list(out.glob("cells/**/model"))
+
+
+def test_a_finished_experiment_does_nothing_again(finished, pool):
+    out, found, _ = finished
+    idle = Made()
+    assert experiment(settings_of(pool), out, idle.stages) == found
+    assert idle.calls == []
+
+
+@pytest.mark.parametrize("stop_at", ["draw s2l 0 from tiny-seed-0", "train all rows epochs 1", "evaluate all rows 0"])
+def test_a_stopped_experiment_goes_on_to_the_same_result(stop_at, finished, pool, tmp_path):
+    _, whole, _ = finished
+    stopped, rest = Made(stop_at), Made()
+    with pytest.raises(KeyboardInterrupt):
+        experiment(settings_of(pool), tmp_path / "out", stopped.stages)
+    found = experiment(settings_of(pool), tmp_path / "out", rest.stages)
+    assert without_times(found) == without_times(whole)
+    finished_before = [call for call in stopped.calls[:-1] if call.startswith("evaluate")]
+    assert not set(finished_before) & set(rest.calls)
+
+
+def test_seeds_and_budgets_and_methods_may_be_added(pool, tmp_path):
+    out = tmp_path / "out"
+    experiment(settings_of(pool, blocks=[{"budgets": ["20%"]}]), out, Made().stages)
+    more = Made()
+    methods = [{"method": "s2l", "set": {"clusters": 5}}, "random", "full", "el2n"]
+    found = experiment(settings_of(pool, methods=methods), out, more.stages)
+    assert found["cells"] == {"done": 14, "all": 14}
+    assert not [call for call in more.calls if call.startswith("train") and "20pct" in call and "el2n" not in call]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"primary": {"budget": "50%"}}, "primary"),
+        ({"split": {"heldout": "11%"}}, "split"),
+        ({"methods": [{"method": "s2l", "set": {"clusters": 6}}, "random", "full"]}, "methods.s2l"),
+    ],
+)
+def test_a_recipe_that_would_not_compare_is_refused(change, named, finished, pool):
+    out, _, _ = finished
+    with pytest.raises(RunFolderError, match=named):
+        experiment(settings_of(pool, **change), out, Made().stages)
+
+
+def test_what_a_missing_cell_leaves_open_is_said(pool, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        experiment(settings_of(pool), tmp_path / "out", Made("train all rows epochs 1").stages)
+    found = reported(settings_of(pool), tmp_path / "out")
+    assert found["cells"] == {"done": 5, "all": 10}
+    assert any("not done yet: 5 of the cells" in note for note in found["verdict"]["notes"])
+    assert "nothing can be said" in found["verdict"]["lines"][0]
+    page = (tmp_path / "out" / "experiment.md").read_text()
+    assert "one seed: no interval" in page and "1 missing" in page
+
+
+def test_a_method_that_sees_fewer_checkpoints_draws_from_a_view(pool, tmp_path):
+    methods = [{"method": "s2l", "set": {"clusters": 5}, "checkpoints": [1, 2]}, "random"]
+    made = Made()
+    found = experiment(settings_of(pool, methods=methods, blocks=[{"budgets": ["20%"]}]), tmp_path / "out", made.stages)
+    assert "draw s2l 0 from tiny-seed-0-at-1-2" in made.calls
+    entry = next(group for group in found["groups"] if group["method"] == "s2l")
+    whole = proxy_cost(tmp_path / "out" / "proxies" / "tiny-seed-0")
+    assert entry["selection"]["record_flops"] == pytest.approx(2 * whole.forward)
+    assert entry["selection"]["train_flops"] == pytest.approx(whole.training * whole.steps[1] / whole.steps[3])
+
+
+def test_a_dry_run_lists_cells_and_trains_nothing(pool, tmp_path):
+    write_recipe(tmp_path / "toy.yaml", pool)
+    outcome = s2l("experiment", tmp_path / "toy.yaml", "--out", tmp_path / "out", "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "tiny/s2l/20pct-epochs/seed-1: 54 rows, 2 steps, 54 rows seen" in outcome.out
+    assert "10 cells" in outcome.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_files_is_refused(pool, tmp_path):
+    write_recipe(tmp_path / "toy.yaml", pool)
+    outcome = s2l("experiment", tmp_path / "toy.yaml", "--out", tmp_path)
+    assert "holds other files" in outcome.error
+
+
+def test_a_recipe_without_a_folder_is_one_line(pool, tmp_path):
+    write_recipe(tmp_path / "toy.yaml", pool)
+    outcome = s2l("experiment", tmp_path / "toy.yaml")
+    assert outcome.code == SETTINGS and "--out" in outcome.error
+
+
+def write_recipe(path: Path, pool: Path) -> None:
+    path.write_text(json.dumps(recipe_of(pool)))  # JSON is YAML
+
+
+def test_the_real_thing_on_300_rows_killed_once_ends_with_the_table(pool, tmp_path, driver):
+    split, first = {"heldout": "10%", "pretrain": "20%"}, {"epochs": 1, "max_length": 64, "threads": 1}
+    (tmp_path / "toy.yaml").write_text(json.dumps(recipe_of(pool, split=split, pretrain=first)))
+    words = ("experiment", tmp_path / "toy.yaml", "--out", tmp_path / "out")
+    killed = driver.run(*words, strike="s2l.experiment.run:write_json", at=5)
+    assert killed.code == -9, killed.err
+    assert not (tmp_path / "out" / "experiment.json").is_file()
+    outcome = driver.run(*words)
+    assert outcome.code == 0, outcome.err
+    assert "10 of 10 cells are done" in outcome.out
+    page = (tmp_path / "out" / "experiment.md").read_text()
+    assert "| tiny | epochs | 20% | **s2l** | 42 |" in page
+    found = json.loads((tmp_path / "out" / "experiment.json").read_text())
+    assert parsed(found["settings"]) == settings_of(pool, split=split, pretrain=first)
+    assert all(group["outcomes"]["heldout.macro"]["value"]["mean"] > 0 for group in found["groups"])
+    assert found["starts"]["tiny"]["heldout.macro"] > 0 and "not fine-tuned" in page
+
+
+def test_models_are_first_trained_on_their_own_share(pool, tmp_path):
+    made = Made()
+    split = {"heldout": "10%", "pretrain": "30%"}
+    changes = {"split": split, "pretrain": {"epochs": 1, "max_length": 64}, "blocks": [{"budgets": ["20%"]}]}
+    with pytest.raises(SettingsError, match="tokenizer"):  # the made-up model is none to train a proxy from
+        experiment(settings_of(pool, **changes), tmp_path / "out", made.stages)
+    assert made.calls == ["train files epochs 0"] * 2 + ["evaluate files 0"]
+    assert sorted(path.name for path in (tmp_path / "out" / "models").iterdir()) == ["proxy-tiny", "target-tiny"]
+
+
+def test_odd_rows_of_the_pool_are_no_hindrance(tmp_path):
+    rows = [
+        {"instruction": f"<b>Was ist {i}?\u202e</b>", "output": "|" * (i + 1), "source": "a|b\n#"} for i in range(60)
+    ]
+    odd = write_jsonl(tmp_path / "odd.jsonl", rows)
+    found = experiment(
+        settings_of(odd, title="<script>|x|</script>", blocks=[{"budgets": ["20%"]}]), tmp_path / "out", Made().stages
+    )
+    page = (tmp_path / "out" / "experiment.md").read_text()
+    assert "<script>" not in page and "\\<script\\>" in page
+    assert found["split"]["rows"]["pool"] == 54
