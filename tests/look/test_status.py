@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from s2l.errors import RunFolderError
-from s2l.look.holder import holder_of
 from s2l.look.status import status
-from s2l.run_folder import hold
+from s2l.run_folder import hold, holder_of
 from toy_runs import FLAGS, Driver, files_of
 
 STAGES = ["read", "tokenize", "train the proxy", "record trajectories", "signal", "cluster and draw", "export"]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from look_toys import HARM
 from s2l.data.templates import STYLES
-from s2l.errors import printable
-from s2l.look.texts import GAP, HEAD, MOST_LINES, TAIL, alike, cut, hidden, middle_out, pieces_of, without_preamble
+from s2l.errors import printable, without_quotes
+from s2l.look.texts import GAP, HEAD, MOST_LINES, TAIL, alike, cut, middle_out, pieces_of, without_preamble
 from s2l.proxy.builtin import fit_tokenizer
 
 ANYTHING = st.text(st.characters(exclude_categories=[]), max_size=700)
@@ -87,6 +87,6 @@ def test_the_templates_own_words_do_not_hide_the_row() -> None:
     assert without_preamble("Q: Add.") == "Q: Add."
 
 
-def test_what_a_message_quotes_is_hidden() -> None:
-    assert hidden("malformed: near 'my secret'; wanted 'this'") == "malformed: near '…'"
-    assert hidden("empty response") == "empty response"
+def test_what_a_message_quotes_is_without_quotes() -> None:
+    assert without_quotes("malformed: near 'my secret'; wanted 'this'") == "malformed: near '…'"
+    assert without_quotes("empty response") == "empty response"

@@ -238,7 +238,7 @@ def test_a_run_without_losses_and_an_unknown_subset_are_refused(own_run: Path) -
         with pytest.raises(SettingsError, match=r"--subset 's2l': there are: 'random-11pct', 's2l-11pct'"):
             gather(folder, "s2l")
         (own_run / "subsets/s2l-11pct/selection.parquet").write_bytes(b"PAR1")
-        with pytest.raises(RunFolderError, match=r"selection.parquet: damaged"):
+        with pytest.raises(RunFolderError, match=r"s2l-11pct: damaged"):
             gather(folder)
         (own_run / "signal.json").unlink()
         with pytest.raises(RunFolderError, match="not recorded yet"):

@@ -21,8 +21,9 @@ def report(
         typer.Option("--subset", metavar="NAME", help="The subset it is about (default: the run's first)."),
     ] = None,
     examples: Annotated[
-        bool, typer.Option("--examples/--no-examples", help="Show rows; without, no text of any row is in the page.")
-    ] = True,
+        bool | None,
+        typer.Option("--examples/--no-examples", help="Show rows, or no text of any (default: as the run was told)."),
+    ] = None,
     figures: Annotated[
         Path | None,
         typer.Option("--figures", metavar="DIR", help="Write the main plots as SVG, PDF and PNG instead of the page."),
@@ -35,7 +36,8 @@ def report(
 
     with hold(run, must_exist=True) as folder, screen() as progress:
         if figures is None:
-            written = [write_report(folder, subset, with_examples=examples, progress=progress)]
+            shows = folder.claimed()["settings"].get("examples", True) if examples is None else examples
+            written = [write_report(folder, subset, with_examples=shows, progress=progress)]
         else:
             written = write_figures(folder, figures, subset, progress=progress)
     if as_json:

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 
 from s2l import __version__
 from s2l.errors import SettingsError, printable, shown
-from s2l.look.opened import Opened, Verdicts, open_run
+from s2l.look.opened import Opened, open_run
+from s2l.look.verdicts import Verdicts
 
 SORTS = ("number", "size", "drawn", "share", "first", "last", "fall")
 TOP_SOURCES = 3

@@ -15,7 +15,8 @@ from s2l import __version__
 from s2l.errors import RunFolderError, SettingsError, printable, shown
 from s2l.flags import flag_of
 from s2l.ids import find_ids, id_order
-from s2l.look.opened import Opened, Verdicts, open_run
+from s2l.look.opened import Opened, open_run
+from s2l.look.verdicts import Verdicts
 from s2l.run_folder import RUN
 from s2l.selection.keyed import keys
 

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from s2l import __version__
-from s2l.look.opened import Opened, Verdicts, open_run
+from s2l.look.opened import Opened, open_run
 from s2l.look.places import find_row
+from s2l.look.verdicts import Verdicts
 from s2l.selection.chunks import over_chunks
 from s2l.types import STATISTICS, Trajectories
 

@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from s2l.data.rows_file import load_rows
 from s2l.data.tokens import load_tokens
-from s2l.errors import RunFolderError, SettingsError, printable, shown
+from s2l.errors import RunFolderError, SettingsError, printable, shown, without_quotes
 from s2l.files import PART, read_record
-from s2l.ids import ids_of
-from s2l.look.texts import Texts, hidden, load_decoder
+from s2l.look.texts import Texts, load_decoder
+from s2l.look.verdicts import Verdicts, read_verdicts
 from s2l.run_folder import MANIFEST, RunFolder
 from s2l.selection.chunks import over_chunks
 from s2l.trajectories import store
-from s2l.types import ID_LENGTH, Rows, Trajectories
-
-VERDICTS = "selection.parquet"
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What a subset says of every row of the pool, in file order, as in `types.Selection`. manifest: the subset's."""
-
-    name: str
-    manifest: Mapping[str, Any]
-    kept_P: Bool[np.ndarray, " P"]
-    cluster_P: Int[np.ndarray, " P"]
-    score_P: Float[np.ndarray, " P"]
-    distance_P: Float[np.ndarray, " P"]
-    reason_P: Int[np.ndarray, " P"]
-    reasons: tuple[str, ...]
-
-    @property
-    def clusters(self) -> int:
-        """How many it was drawn from; 0 where there were none."""
-        return int(self.cluster_P.max(initial=-1)) + 1
-
-    def reason(self, row: int) -> str:
-        """Why the row is in or out."""
-        return self.reasons[int(self.reason_P[row])]
+from s2l.types import Rows, Trajectories
 
 
 @dataclass(frozen=True)
@@ -130,25 +104,7 @@ class Opened:
         """The subset of that name; SettingsError where there is none, RunFolderError where it is damaged."""
         if name not in self.subsets:
             raise SettingsError(f"no subset {shown(name)} in the run; there are: {', '.join(self.subsets)}")
-        path = self.folder.subsets / name
-        try:
-            table = pq.read_table(path / VERDICTS, memory_map=False).unify_dictionaries()
-            reasons = table["reason"].combine_chunks()
-            verdicts = Verdicts(
-                name=name,
-                manifest=read_record(path / MANIFEST),
-                kept_P=table["kept"].to_numpy(),
-                cluster_P=table["cluster"].fill_null(-1).to_numpy().astype(np.int64),
-                score_P=table["score"].fill_null(np.nan).to_numpy(),
-                distance_P=table["distance"].fill_null(np.nan).to_numpy(),
-                reason_P=reasons.indices.to_numpy().astype(np.int64),
-                reasons=tuple(reasons.dictionary.to_pylist()),
-            )
-            if not np.array_equal(ids_of(table["id"], ID_LENGTH), self.rows.ids):
-                raise ValueError("other rows")
-        except Exception:  # Arrow has many ways to fail on a damaged file
-            raise RunFolderError(f"{path}: damaged, or of another pool; remove it to draw it again") from None
-        return verdicts
+        return read_verdicts(self.folder.subsets / name, self.rows)
 
     def clustered(self, name: str | None) -> Verdicts:
         """The subset of that name, or the first that was drawn from clusters; SettingsError where it was not."""
@@ -173,7 +129,7 @@ class Opened:
     def reason(self, verdicts: Verdicts, row: int) -> str:
         """Why the row is in or out, without what it quotes of the row where no text may be told."""
         reason = printable(verdicts.reason(row))
-        return reason if self.examples or row_was_drawn(reason) else hidden(reason)
+        return reason if self.examples or row_was_drawn(reason) else without_quotes(reason)
 
     def kept_in(self, verdicts: Sequence[Verdicts], row: int) -> list[str]:
         """Names of the subsets that the row is in."""

@@ -15,9 +15,8 @@ from s2l.config import BUILTIN, RunSettings
 from s2l.data.pool import read_pool
 from s2l.data.templates import choose_template
 from s2l.data.tokens import fitting_texts, tokenize
-from s2l.errors import DataError, printable
+from s2l.errors import DataError, printable, without_quotes
 from s2l.forecast.sample import rows_at, sampled
-from s2l.look.texts import hidden
 from s2l.progress import Progress
 from s2l.types import Pool, Tokens
 
@@ -75,7 +74,7 @@ class Reading:
 
     def said(self, text: str) -> str:
         """A message, without what it quotes of a row where no text may be told."""
-        return printable(text) if self.examples else hidden(printable(text))
+        return printable(text) if self.examples else without_quotes(printable(text))
 
 
 def read_as(settings: RunSettings, every: bool, examples: bool, progress: Progress) -> Reading:
@@ -90,7 +89,7 @@ def read_as(settings: RunSettings, every: bool, examples: bool, progress: Progre
         builtin = settings.proxy.model == BUILTIN
         tokens = tokenize(looked_at, tokenizer, settings.tokens, builtin=builtin, progress=progress)
     except DataError as error:
-        raise error if examples else DataError(hidden(str(error))) from None
+        raise error if examples else DataError(without_quotes(str(error))) from None
     return Reading(pool, looked_at, settings, tokenizer, tokens, examples)
 
 

@@ -14,8 +14,7 @@ from s2l.errors import RunFolderError, S2LError, printable
 from s2l.files import PART, read_json
 from s2l.flags import command, validated
 from s2l.look.damage import damage, missing, parts
-from s2l.look.holder import holder_of
-from s2l.run_folder import MANIFEST, RUN, SECONDS, RunFolder
+from s2l.run_folder import MANIFEST, RUN, SECONDS, RunFolder, holder_of
 from s2l.selection.budget import parse_budget
 from s2l.trajectories.store import SHARD_ROWS, step_folder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,7 +27,6 @@ BYTES_OF_A_TOKEN = 4
 """A token of part of a character may decode to nothing; of so many in a row one is text."""
 GAP = " … "
 PREAMBLES = tuple(preamble for style in STYLES.values() for preamble in style.preambles or ())
-QUOTED = re.compile(r"'.*'", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -118,11 +116,6 @@ def without_preamble(text: str) -> str:
     for preamble in PREAMBLES:
         text = text.removeprefix(preamble)
     return text.lstrip("\n")
-
-
-def hidden(text: str) -> str:
-    """A message without the values that it quotes, such as parts of rows."""
-    return QUOTED.sub("'…'", text)
 
 
 def _middle_out(input_ids: Int[np.ndarray, " L"], decoder: Tokenizer) -> str:

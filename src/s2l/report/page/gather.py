@@ -9,6 +9,8 @@ import numpy as np
 
 from s2l.data.card import kind
 from s2l.errors import printable
+from s2l.experiment.outcomes import outcome
+from s2l.experiment.places import PROXIES, RESULT
 from s2l.files import read_record
 from s2l.flags import command, validated
 from s2l.progress import SILENT, Progress
@@ -46,6 +48,7 @@ def gather(
         "examples": examples(run, groups, progress) if with_examples else None,
         "comparison": _found(folder, COMPARISON),
         "verification": _found(folder, VERIFICATION),
+        "experiment": _experiment(folder),
     }
 
 
@@ -111,6 +114,34 @@ def _subset(run: Seen) -> dict[str, Any] | None:
             if isinstance(value, str | int | float) and name not in NOT_TOLD and value not in {0, "none"}
         },
         "settings": {name: value for name, value in facts["settings"].items() if value is not None},
+    }
+
+
+def _experiment(folder: RunFolder) -> dict[str, Any] | None:
+    """Verdict and primary table of the experiment whose proxy's run this is, if it is one's and has a report."""
+    path = folder.path.resolve().parent.parent / RESULT
+    if folder.path.resolve().parent.name != PROXIES or not path.is_file():
+        return None
+    found = read_record(path)
+    primary = found["primary"]
+    name = primary["outcome"]
+    of = outcome(name)
+    groups = [group for group in found["groups"] if group["target"] == primary["target"] and name in group["outcomes"]]
+    return {
+        "title": found["settings"]["title"],
+        "verdict": [*found["verdict"]["lines"], *found["verdict"]["notes"]],
+        "outcome": f"{of.words}{f', {of.unit}' if of.unit else ''} ({'more' if of.better > 0 else 'less'} is better)",
+        "groups": [
+            {
+                **{key: group[key] for key in ("method", "budget", "matching")},
+                "seeds": len(group["seeds"]),
+                **{
+                    key: of.with_interval(group["outcomes"][name].get(key), signed=key != "value")
+                    for key in ("value", "to_random", "to_full")
+                },
+            }
+            for group in groups
+        ],
     }
 
 

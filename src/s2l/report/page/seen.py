@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int, Shaped
 
-from s2l.data.export import SELECTION
 from s2l.data.rows_file import load_rows
 from s2l.errors import RunFolderError, SettingsError, shown
 from s2l.files import read_record
-from s2l.ids import id_order, ids_of
+from s2l.ids import id_order
+from s2l.look.verdicts import read_verdicts
 from s2l.proxy.plan import PLAN, Plan
 from s2l.run_folder import MANIFEST, RunFolder
 from s2l.trajectories import store
-from s2l.types import ID_LENGTH, Rows, Trajectories
+from s2l.types import Rows, Trajectories
 
 
 @dataclass(frozen=True)
@@ -134,17 +132,5 @@ def subset_folders(folder: RunFolder, manifest: Mapping[str, Any] | None, first:
 
 
 def _verdict(path: Path, rows: Rows, row_N: Int[np.ndarray, " N"]) -> Verdict:
-    manifest = read_record(path / MANIFEST)
-    try:
-        table = pq.read_table(path / SELECTION, columns=["id", "kept", "cluster", "distance"], memory_map=False)
-        if not np.array_equal(ids_of(table["id"], ID_LENGTH), rows.ids):
-            raise ValueError("other rows")
-        kept_P, group_P, distance_P = (table[name] for name in ("kept", "cluster", "distance"))
-    except (OSError, ValueError, pa.ArrowException, KeyError):
-        raise RunFolderError(f"{path / SELECTION}: damaged; remove the folder and draw the subset again") from None
-    return Verdict(
-        manifest,
-        kept_P.to_numpy()[row_N],
-        group_P.fill_null(-1).to_numpy()[row_N].astype(np.int64),
-        distance_P.fill_null(np.nan).to_numpy()[row_N],
-    )
+    whole = read_verdicts(path, rows)
+    return Verdict(whole.manifest, whole.kept_P[row_N], whole.cluster_P[row_N], whole.distance_P[row_N])
