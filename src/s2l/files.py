@@ -77,7 +77,11 @@ def read_record(path: Path) -> Any:
 
 
 def sha256_of(path: Path) -> str:
-    """Digest of a file's bytes, hexadecimal."""
+    """Digest of a file's bytes, or of a folder's files and their names, hexadecimal."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = (f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n" for file in files)
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -10,7 +10,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,23 @@ class RunFolder:
         return claimed
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of the block to the stage's, over all attempts at the run."""
+    def timed(self, stage: str) -> Iterator[Callable[[], None]]:
+        """Add the seconds of the block to the stage's, over all attempts at the run.
+
+        Calling what it gives adds those so far: a kill loses only what came after.
+        """
         start = time.monotonic()
+
+        def so_far() -> None:
+            nonlocal start
+            now = time.monotonic()
+            self.spent(stage, now - start)
+            start = now
+
         try:
-            yield
+            yield so_far
         finally:
-            self.spent(stage, time.monotonic() - start)
+            so_far()
 
     def spent(self, stage: str, seconds: float) -> None:
         """Add `seconds` to the stage's."""

@@ -93,7 +93,7 @@ class Made:
             "flops": 1e6 * rows,
         }
 
-    def evaluate(self, model: Path, settings: Any, out: Path | None, progress: Any) -> Mapping[str, Any]:
+    def evaluate(self, model: Path, settings: Any, out: Path | None, progress: Any, reading: Any) -> Mapping[str, Any]:
         """A loss that falls with the length of what was trained on, and with the seed."""
         made = read_json(model / "made.json")
         self.said(f"evaluate {made['rows']} {made['seed']}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from experiment_toys import Made, recipe_of, settings_of, write_pool
 
-from s2l.errors import RunFolderError, SettingsError
+from s2l.errors import DataError, NumericsError, RunFolderError, SettingsError
 from s2l.experiment.costs import proxy_cost
 from s2l.experiment.recipe import parsed
 from s2l.experiment.run import experiment, reported
@@ -97,6 +97,56 @@ def test_a_recipe_that_would_not_compare_is_refused(change, named, finished, poo
     out, _, _ = finished
     with pytest.raises(RunFolderError, match=named):
         experiment(settings_of(pool, **change), out, Made().stages)
+
+
+def test_a_cell_that_fails_is_left_out_and_named(pool, tmp_path):
+    class Diverging(Made):
+        def train(self, source, settings, out, progress):
+            if settings.seed == 1 and "s2l" in (source.subset or ""):
+                raise NumericsError("the loss of step 3 is nan")
+            return super().train(source, settings, out, progress)
+
+    with pytest.raises(NumericsError, match=r"2 cells failed.*tiny/s2l/20pct-epochs/seed-1: the loss of step 3 is nan"):
+        experiment(settings_of(pool), tmp_path / "out", Diverging().stages)
+    found = reported(settings_of(pool), tmp_path / "out")
+    assert found["cells"] == {"done": 8, "all": 10}
+    assert experiment(settings_of(pool), tmp_path / "out", Made().stages)["cells"]["done"] == 10
+
+
+def test_held_out_rows_are_read_as_the_pools_and_none_stands_in_it(tmp_path):
+    rows = [{"ask": f"Add {i} and 2.", "say": f"{i + 2}", "output": "no", "kind": "ab"[i % 2]} for i in range(80)]
+    pool, heldout = write_jsonl(tmp_path / "pool.jsonl", rows[:60]), write_jsonl(tmp_path / "held.jsonl", rows[60:])
+    asked = {"paths": [str(pool)], "columns": {"prompt": "ask", "response": "say"}, "source_column": "kind"}
+    changes = {"pool": asked, "split": None, "heldout": [str(heldout)], "blocks": [{"budgets": ["20%"]}], "seeds": 1}
+    read = []
+
+    class Looking(Made):
+        def evaluate(self, model, settings, out, progress, reading):
+            read.append((settings.heldout, reading.columns, reading.source_column))
+            return super().evaluate(model, settings, out, progress, reading)
+
+    recipe = parsed(recipe_of(pool) | changes)
+    experiment(recipe, tmp_path / "out", Looking().stages)
+    assert set(map(str, read)) == {str(((str(heldout),), asked["columns"], "kind"))}
+    write_jsonl(heldout, [*rows[60:], rows[0]])
+    with pytest.raises(RunFolderError, match=r"held\.jsonl has changed"):
+        experiment(recipe, tmp_path / "out", Made().stages)
+    with pytest.raises(DataError, match=r"held\.jsonl:21: stands in the pool too, as 1 held-out rows do"):
+        experiment(recipe, tmp_path / "other", Made().stages)
+
+
+def test_a_report_of_nothing_makes_nothing(pool, tmp_path):
+    with pytest.raises(RunFolderError, match="no experiment of s2l"):
+        reported(settings_of(pool), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_order_of_names_is_the_same_experiment_and_targets_stay(finished, pool):
+    out, found, _ = finished
+    targets = {"other": {"model": "builtin", "layers": 1}, **recipe_of(pool)["targets"]}
+    with pytest.raises(RunFolderError, match="primary, targets"):
+        experiment(settings_of(pool, targets=targets), out, Made().stages)
+    assert found["primary"]["target"] == "tiny"
 
 
 def test_what_a_missing_cell_leaves_open_is_said(pool, tmp_path):

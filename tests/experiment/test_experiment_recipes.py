@@ -14,6 +14,13 @@ from s2l.experiment.recipe import parsed
 from s2l.forecast.flops import shape_of
 from s2l.proxy.builtin import build_model
 
+TABLES = {
+    "paper-mathinstruct-phi2": ("steps", "30000", "50000", "100000"),
+    "paper-mathinstruct-pythia410m": ("steps", "30000", "50000", "100000", "200000"),
+    "paper-mathinstruct-phi3-mini": ("epochs", "131020"),
+    "paper-clinical": ("epochs", "50%"),
+}
+"""Matching and budgets of the paper's tables."""
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
@@ -37,6 +44,13 @@ def test_what_was_not_run_here_says_so(path):
     (proxy,) = settings.proxies.values()
     assert (proxy.epochs, proxy.learning_rate, proxy.batch_size, proxy.checkpoints) == (3, 2e-5, 128, 12)
     assert settings.method("s2l").set == {"clusters": 100}
+    assert settings.tokens.max_length == 512
+    for target in settings.targets.values():
+        assert (target.epochs, target.settled("learning_rate"), target.settled("batch_size")) == (3, 2e-5, 128)
+        assert (target.warmup, target.max_length, target.template, target.lora_rank) == (0.03, 512, "alpaca", None)
+    (block,) = settings.blocks
+    assert (block.matching, *block.budgets) == TABLES[path.stem]
+    assert len(settings.evaluate.tasks) == (0 if settings.evaluate.summaries else 6)
 
 
 def test_the_recipes_in_the_docs_are_recipes():
@@ -97,6 +111,13 @@ POOL = Path("pool.jsonl")
         ({"pretrain": {"epochs": 1}}, "split.pretrain"),
         ({"split": {"heldout": "10%", "style": "("}}, "split.style '('"),
         ({"targets": {"tiny": {"epochs": 1}}}, "targets.tiny: name the model"),
+        ({"targets": {"tiny": {"model": "builtin", "pool_rows": 99}}}, "the cell's"),
+        ({"methods": ["s2l", {"method": "random", "balance": "source"}]}, "is plain"),
+        ({"methods": [{"method": "s2l", "checkpoints": [13]}, "random"]}, "the proxy records 4"),
+        (
+            {"primary": {"budget": "20%", "outcome": "summaries.bertscore"}, "evaluate": {"summaries": "s.jsonl"}},
+            "'summaries.bertscore' is not in the recipe",
+        ),
         ({"proxy_seeds": 1}, "proxy_seeds"),
         ({"seed": 3}, "no setting 'seed'"),
         ({"title": None}, "title"),

@@ -33,6 +33,8 @@ def asked(text):
         "Each ticket costs $9. How much do 4 tickets cost? Please write a Python program to solve it.",
         "Each ticket costs $9. How much do 4 tickets cost? Let's think about the multi-choice question.",
         "Each ticket costs $9. How much do 4 tickets cost?\nLet's reason step by step.",
+        "Each ticket costs $9. How much do 4 tickets cost? Answer Choices: (A) 36 (B) 13 (C) 5. Let's go.",
+        "Each ticket costs $9. How much do 4 tickets cost?\nOptions:\nA) 36\nB) 13",
     ],
 )
 def test_one_question_in_many_styles_is_one(text):

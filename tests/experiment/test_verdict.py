@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from s2l.experiment.costs import ProxyCost, pays_from, selection_cost
 from s2l.experiment.outcomes import outcome, outcomes_of
+from s2l.experiment.report import _payoffs
 from s2l.experiment.statistics import Estimate
 from s2l.experiment.svg import Figure, Scale, number, spanning
 from s2l.experiment.tables import plain
@@ -74,6 +75,16 @@ def test_the_payoff_in_words():
         "with 2,200 rows chosen: cheaper here (20,000 rows)"
     )
     assert "dearer here" in payoff(30000, 2200, 20000, "seconds")
+
+
+def test_equal_steps_never_pay_in_training():
+    matched = {"target": "t", "method": "s2l", "budget": "11%", "seeds": [0], "missing": [], "outcomes": {}}
+    entry = matched | {"matching": "steps", "training": {"rows": 11, "flops": 9.0, "seconds": 9.0}}
+    entry["selection"] = {"flops": 1.0, "seconds": 1.0}
+    full = entry | {"method": "full", "matching": "epochs", "training": {"rows": 100, "flops": 9.0, "seconds": 9.0}}
+    (line,) = _payoffs(entry, full)
+    assert line.startswith("never cheaper")
+    assert len(_payoffs(entry | {"matching": "epochs"}, full)) == 2
 
 
 PROXY = ProxyCost(steps=(10, 20, 30, 40), training=900.0, forward=100.0, train_seconds=40.0, record_seconds=8.0)

@@ -287,7 +287,14 @@ def test_a_pair_is_no_number_with_thousands():
 
 @pytest.mark.parametrize(
     ("answer", "gold"),
-    [("72", "72"), ("So 48/2 = 24\n#### 72", "72"), ("Then $x=\\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}")],
+    [
+        ("72", "72"),
+        ("So 48/2 = 24\n#### 72", "72"),
+        ("Then $x=\\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
+        ("So our answer is $10 - 4 = \\boxed{6}$ marbles.", "6"),
+        ("The answer is not $3$ but $\\boxed{4}$.", "4"),
+        ("Thus answer: we check. The value is $\\boxed{x^2}$", "x^2"),
+    ],
 )
 def test_a_worked_solution_gives_its_gold_answer(answer, gold):
     assert gold_of(answer) == gold

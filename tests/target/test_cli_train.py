@@ -33,6 +33,13 @@ def test_it_trains_on_the_subset_and_tells_what_came_of_it(toy_run, tmp_path) ->
     assert json.loads(again.out) == read_json(tmp_path / "out" / "training.json")
 
 
+def test_a_run_is_no_place_to_train_into(toy_run, tmp_path) -> None:
+    before = (toy_run / "run.json").read_bytes()
+    outcome = s2l("train", toy_run, *SMALL, "--out", toy_run)
+    assert outcome.code == FOLDER and "holds a run" in outcome.error
+    assert (toy_run / "run.json").read_bytes() == before
+
+
 def test_matched_steps_are_those_of_all_rows(toy_run, tmp_path) -> None:
     found = []
     for number, words in enumerate(

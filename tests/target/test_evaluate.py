@@ -54,6 +54,24 @@ def test_a_model_that_knows_the_answers_gets_all_of_them(task, sets):
     assert [row["right"] for row in rows].count(True) == 1
 
 
+def test_nobody_elses_files_are_written_over(model, tmp_path):
+    heldout = write_jsonl(tmp_path / "heldout.jsonl", toy_rows())
+    (tmp_path / "theirs" / "outputs").mkdir(parents=True)
+    outcome = command("evaluate", model, "--heldout", heldout, *FAST, "--out", tmp_path / "theirs")
+    assert outcome.code == FOLDER and "holds other files, such as 'outputs'" in outcome.error
+    outcome = command("evaluate", model, "--heldout", heldout, *FAST, "--out", heldout)
+    assert outcome.code == FOLDER and "a file, not a folder" in outcome.error
+
+
+def test_columns_say_how_held_out_rows_are_read(model, tmp_path):
+    rows = [{"ask": f"Add {i}.", "say": "yes", "output": "something else", "kind": "ab"[i % 2]} for i in range(8)]
+    heldout = write_jsonl(tmp_path / "heldout.jsonl", rows)
+    words = ("--columns", "prompt=ask,response=say", "--source-column", "kind", "--json")
+    found = json.loads(command("evaluate", model, "--heldout", heldout, *FAST, *words).out)
+    assert set(found["heldout"]["by_source"]) == {"a", "b"}
+    assert found["asked"]["reading"]["columns"] == {"prompt": "ask", "response": "say"}
+
+
 def test_an_evaluation_leaves_figures_and_every_output(model, sets, tmp_path):
     heldout = write_jsonl(tmp_path / "heldout.jsonl", toy_rows())
     notes = write_jsonl(tmp_path / "notes.jsonl", toy_rows()[:8])

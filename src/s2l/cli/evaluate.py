@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from s2l.cli.app import app, screen, stdout
 from s2l.cli.options import AsJson, with_fields_of
+from s2l.config import PoolSettings
 from s2l.errors import S2LError, SettingsError, shown
+from s2l.flags import pairs
 from s2l.target.evaluate_settings import EvaluateSettings
 
 
@@ -21,6 +23,16 @@ from s2l.target.evaluate_settings import EvaluateSettings
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or what `s2l train` left.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the figures and of every output.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--columns", metavar="NAME=VALUE", help="Columns of held-out rows and summaries: prompt=…"),
+    ] = None,
+    source_column: Annotated[
+        str | None, typer.Option("--source-column", metavar="NAME", help="Column of their source.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="NAME=VALUE", help="Only such rows of them: label=true.")
+    ] = None,
     as_json: AsJson = False,
     *,
     given: Mapping[str, Any],
@@ -30,8 +42,16 @@ def evaluate(
     settings.require()
     from s2l.target.evaluate import evaluate
 
+    reading = None
+    if columns or source_column or where:
+        reading = PoolSettings(
+            paths=settings.heldout or (settings.summaries or "",),
+            columns=pairs("columns", columns or [], separator=","),
+            source_column=source_column,
+            where=pairs("where", where or []),
+        )
     with screen() as progress:
-        found = evaluate(model, settings, out, progress)
+        found = evaluate(model, settings, out, progress, reading)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from s2l import __version__
+from s2l.config import BUILTIN
 from s2l.errors import RunFolderError, printable, shown
 from s2l.experiment.recipe import ExperimentSettings
-from s2l.files import read_record, write_json
+from s2l.files import read_record, sha256_of, write_json
 from s2l.run_folder import locked
 
 RECIPE = "recipe.json"
-FREE = frozenset({"title", "note", "methods", "blocks", "seeds", "keep_models"})
+FREE = frozenset({"title", "note", "methods", "blocks", "seeds"})
 """What may change while cells are there: more of them. Their labels must go on to mean what they meant."""
 RUNNING = frozenset({"device", "threads", "processes", "rows_at_once", "resume_points", "report_to", "batch_tokens"})
 """Of no consequence for what is compared, but for the last bits."""
@@ -37,8 +38,36 @@ def claimed(settings: ExperimentSettings, out: Path) -> Iterator[None]:
             meant = before["labels"] | meant
         elif foreign := sorted(file.name for file in out.iterdir() if not file.name.startswith(".")):
             raise RunFolderError(f"{out}: holds other files, such as {shown(foreign[0])}; use another --out")
-        write_json(path, {"s2l": __version__, "settings": asked, "labels": meant})
+        inputs = _inputs(settings)
+        if path.is_file():
+            _unchanged(read_record(path)["inputs"], inputs, out)
+        write_json(path, {"s2l": __version__, "settings": asked, "labels": meant, "inputs": inputs})
         yield
+
+
+def _inputs(settings: ExperimentSettings) -> dict[str, str]:
+    """Digests of the local files and models that cells rest on, but for the pool, which is checked where it is read."""
+    from s2l.target.evaluate import digests
+
+    models = [str(target.model) for target in settings.targets.values()]
+    models += [proxy.model for proxy in settings.proxies.values()]
+    folders = {name: sha256_of(Path(name)) for name in models if name != BUILTIN and Path(name).is_dir()}
+    return digests(settings.evaluate.model_copy(update={"heldout": settings.heldout})) | folders
+
+
+def _unchanged(before: dict[str, str], now: dict[str, str], out: Path) -> None:
+    if changed := [name for name in before if name in now and before[name] != now[name]]:
+        raise RunFolderError(
+            f"{printable(str(out))}: {printable(changed[0])} has changed since its first cell; use another --out"
+        )
+
+
+def check_claim(settings: ExperimentSettings, out: Path) -> None:
+    """RunFolderError where the folder is no experiment's, or one of another recipe; nothing is locked or written."""
+    if not (out / RECIPE).is_file():
+        raise RunFolderError(f"{printable(str(out))}: no experiment of s2l (no {RECIPE} in it)")
+    asked = settings.model_dump(mode="json")
+    _same(read_record(out / RECIPE), asked, {method["label"]: method for method in asked["methods"]}, out)
 
 
 def _same(before: dict[str, Any], now: dict[str, Any], meant: dict[str, Any], out: Path) -> None:

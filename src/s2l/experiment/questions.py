@@ -18,10 +18,12 @@ from s2l.data.subset import write_subset
 from s2l.errors import DataError, RunFolderError, SettingsError
 from s2l.experiment.recipe import SplitSettings
 from s2l.files import read_record, remove, write_json, written_whole
+from s2l.ids import id_order
 from s2l.pipeline import FILES, read_from
 from s2l.progress import Progress
 from s2l.selection import keyed
 from s2l.selection.budget import parse_budget
+from s2l.target.evaluated import read_as
 from s2l.types import Example, Pool
 
 SPLIT = "split.json"
@@ -29,18 +31,22 @@ PARTS = ("heldout", "pretrain", "pool")
 NOWHERE = -1
 ASKING = frozenset({"system", "user", "input", "text"})
 WHOLE_NUMBER = re.compile(r"(\d)\.0+(?!\d)")
+CHOICES = re.compile(r"\b(?:answer\s+)?(?:choices|options)\s*:.*\Z", re.IGNORECASE | re.DOTALL)
+"""What a question may stand with or without."""
 UNSAID = re.compile(r"[\W_]+")
 
 
 def question_of(example: Example, style: re.Pattern[str]) -> str:
-    """What is asked, without style: letters and digits alone, no case, `9.0` as `9`, a last request for style cut off.
+    """What is asked, without style: letters and digits alone, no case, `9.0` as `9`; without a last request for style,
+    and without choices to answer by.
 
     Questions that differ in signs only count as one; so a part may hold fewer questions, never half of one.
     """
     if example.input_ids is not None:
         return " ".join(map(str, example.input_ids))
     text = "\n".join(turn.text for turn in example.turns if turn.role in ASKING)
-    bare = next((bare for part in (style.sub("", text), text) if (bare := _bare(part))), None)
+    asked = CHOICES.sub("", text)
+    bare = next((bare for part in (style.sub("", asked), asked, text) if (bare := _bare(part))), None)
     return text if bare is None else bare
 
 
@@ -111,6 +117,17 @@ def split(pool: PoolSettings, settings: SplitSettings, folder: Path, progress: P
     told = {"digest": read.digest, "read": len(read), "rows": counts, "unused": int((part_N == NOWHERE).sum())}
     write_json(folder / SPLIT, told)
     return told
+
+
+def refuse_overlap(pool: PoolSettings, heldout: tuple[str, ...], progress: Progress) -> None:
+    """DataError where rows of the held-out files stand in the pool too: they would be judged by what was learned."""
+    chosen_from, judged_on = (read_from(asked, None, progress) for asked in (pool, read_as(heldout, pool)))
+    twice = judged_on.rows.stand_in(chosen_from.rows.ids[id_order(chosen_from.rows.ids)])[1]
+    if twice.any():
+        first = judged_on.rows.place(int(np.flatnonzero(twice)[0]))
+        raise DataError(
+            f"{first}: stands in the pool too, as {int(twice.sum()):,} held-out rows do; take them out of one"
+        )
 
 
 def files_of(folder: Path) -> tuple[str, ...]:

@@ -142,12 +142,19 @@ class ExperimentSettings(Settings):
         for method in self.methods:
             if (method.label == FULL) != (method.method == FULL) or (method.label == RANDOM != method.method):
                 raise SettingsError(f"methods: {shown(method.label)} cannot be the label of {shown(method.method)}")
+            if method.label == RANDOM and (method.set or method.balance != "none"):
+                raise SettingsError("methods: random, which all are compared with, is plain; give this one a label")
             _one_of(f"methods.{method.label}: proxy", method.proxy or self.first_proxy, self.proxies)
+            recorded = self.proxies[method.proxy or self.first_proxy].checkpoints
+            if max(method.checkpoints or (1,)) > recorded:
+                raise SettingsError(f"methods.{method.label}: checkpoints: the proxy records {recorded}")
         for label in (label for block in self.blocks for label in block.methods or ()):
             _one_of("blocks: method", label, labels)
         for name, target in self.targets.items():
             if target.model is None:
                 raise SettingsError(f"targets.{name}: name the model (a hub id, a folder, or builtin)")
+            if (target.pool_rows, target.seed, target.match) != (None, 0, "epochs"):
+                raise SettingsError(f"targets.{name}: `seed`, `match` and `pool_rows` are the cell's; leave them out")
         return self
 
     @model_validator(mode="after")
@@ -161,7 +168,8 @@ class ExperimentSettings(Settings):
             if not any(self._covers(block, label) for block in self.blocks):
                 where = f"at {primary.budget}, matching {primary.matching}"
                 raise SettingsError(f"primary: no block trains {shown(label)} {where}")
-        if self.answer_at is not None and primary.outcome.startswith("tasks") and primary.budget not in self.answer_at:
+        answered = primary.outcome.startswith(("tasks", "summaries"))
+        if self.answer_at is not None and answered and primary.budget not in self.answer_at:
             raise SettingsError(f"primary: answer_at leaves out its budget, {primary.budget}")
         _one_of("primary.outcome", primary.outcome, self._outcomes())
         return self
@@ -180,7 +188,7 @@ class ExperimentSettings(Settings):
         """What will be measured of every model that answers."""
         tasks = [f"tasks.{task}" for task in self.evaluate.tasks]
         heldout = HELDOUT if self.heldout or self.split else ()
-        summaries = SUMMARIES if self.evaluate.summaries else ()
+        summaries = SUMMARIES[: 3 if self.evaluate.bertscore else 2] if self.evaluate.summaries else ()
         measured = [*heldout, *(["tasks.mean"] if tasks else []), *tasks, *summaries]
         if not measured:
             raise SettingsError("nothing is measured: name held-out rows (`heldout` or `split`), or `evaluate.tasks`")
@@ -221,7 +229,16 @@ def parsed(values: Mapping[str, Any]) -> ExperimentSettings:
         raise SettingsError(_explained(error)) from None
     for method in settings.methods:
         get(method.method).parse(method.set).require()
-    return settings
+    return _settled(settings)
+
+
+def _settled(settings: ExperimentSettings) -> ExperimentSettings:
+    """With names where the first one is meant: another order of names must not mean another experiment."""
+    methods = tuple(
+        method.model_copy(update={"proxy": method.proxy or settings.first_proxy}) for method in settings.methods
+    )
+    primary = settings.primary.model_copy(update={"target": settings.primary.target or settings.first_target})
+    return settings.model_copy(update={"methods": methods, "primary": primary})
 
 
 def _explained(error: ValidationError) -> str:

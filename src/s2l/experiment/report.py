@@ -54,17 +54,12 @@ def summarised(
         "s2l": __version__,
         "settings": settings.model_dump(mode="json"),
         "split": None if split is None else dict(split),
-        "cells": {"done": len(results), "all": len(groups_seeds(groups, settings.seeds))},
+        "cells": {"done": len(results), "all": len(groups) * settings.seeds},
         "primary": primary,
         "verdict": verdict(groups, primary, settings),
         "starts": {target: outcomes_of(evaluation) for target, evaluation in starts.items()},
         "groups": groups,
     }
-
-
-def groups_seeds(groups: list[dict[str, Any]], seeds: int) -> list[tuple[int, int]]:
-    """One for each cell there is to be."""
-    return [(number, seed) for number in range(len(groups)) for seed in range(seeds)]
 
 
 def verdict(groups: list[dict[str, Any]], primary: Mapping[str, Any], settings: ExperimentSettings) -> dict[str, Any]:
@@ -95,6 +90,8 @@ def _payoffs(entry: Mapping[str, Any] | None, full: Mapping[str, Any]) -> list[s
     if entry is None or not (entry["seeds"] and full["seeds"]):
         return []
     ours, theirs = entry["training"], full["training"]
+    if entry["matching"] == "steps":
+        return ["never cheaper than full training of this target: equal steps take as long, and selecting comes on top"]
     return [
         payoff(
             pays_from(entry["selection"][unit], ours[unit], theirs[unit], theirs["rows"]),

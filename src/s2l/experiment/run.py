@@ -11,9 +11,11 @@ from typing import Any
 
 from s2l import __version__
 from s2l.config import BUILTIN, PoolSettings, SelectSettings
+from s2l.data.hub import HUB_ID
+from s2l.errors import NumericsError, SettingsError, printable
 from s2l.experiment import costs, questions
 from s2l.experiment.cells import ALL, Cell, budgets_of, cells_of
-from s2l.experiment.claim import claimed
+from s2l.experiment.claim import check_claim, claimed
 from s2l.experiment.places import PROXIES, RESULT
 from s2l.experiment.proxies import VIEW, proxy_run, seen_by, view
 from s2l.experiment.recipe import FULL, ExperimentSettings, MethodSettings
@@ -22,7 +24,9 @@ from s2l.experiment.stages import Source, Stages
 from s2l.files import read_record, remove, write_json
 from s2l.progress import SILENT, Progress
 from s2l.run_folder import RunFolder
+from s2l.target.evaluate import need_packages
 from s2l.target.evaluate_settings import EvaluateSettings
+from s2l.target.model import need_package
 from s2l.target.settings import TrainSettings
 
 CELL = "result.json"
@@ -36,12 +40,15 @@ def experiment(
 ) -> dict[str, Any]:
     """Every cell that is not done yet, then the report; returns what is in OUT/experiment.json.
 
-    Stopped at any moment, the same call goes on: a cell, a draw, a proxy and a pre-trained model are each made once.
+    Stopped at any moment, the same call goes on: a cell, a draw, a proxy and a pre-trained model are each made once. A
+    cell whose loss is not finite is left out; a NumericsError names it when all others are done and reported.
     """
     if stages is None:
         from s2l.experiment.own_stages import OWN
 
+        require(settings)
         stages = OWN
+    out = out.resolve()
     with claimed(settings, out):
         bench = Bench(settings, out, stages, progress)
         bench.prepare()
@@ -49,18 +56,41 @@ def experiment(
         for cell in bench.cells:
             bench.clear(cell)
         waiting = [cell for cell in bench.cells if not bench.is_done(cell)]
+        failed: dict[str, str] = {}
         with progress.stage("experiment", len(waiting), "cells") as advance:
             for cell in waiting:
-                bench.work(cell)
+                try:
+                    bench.work(cell)
+                except NumericsError as error:
+                    failed[cell.folder] = str(error)
+                    progress.note(f"{cell.folder} failed, and is left out: {error}")
                 advance(1)
-        return write_report(settings, out, bench.results(), bench.starts(), bench.split)
+        found = write_report(settings, out, bench.results(), bench.starts(), bench.split)
+    if failed:
+        first, why = next(iter(failed.items()))
+        raise NumericsError(f"{len(failed)} cells failed, {MARKDOWN} is without them; {first}: {why}")
+    return found
 
 
 def reported(settings: ExperimentSettings, out: Path) -> dict[str, Any]:
-    """The report of the cells that are done, as far as they go."""
-    with claimed(settings, out):
-        bench = Bench(settings, out, None, SILENT)
-        return write_report(settings, out, bench.results(), bench.starts(), bench.split)
+    """The report of the cells that are done, as far as they go; also while they are being made.
+
+    RunFolderError where there is no experiment, or one by another recipe.
+    """
+    out = out.resolve()
+    check_claim(settings, out)
+    bench = Bench(settings, out, None, SILENT)
+    return write_report(settings, out, bench.results(), bench.starts(), bench.split)
+
+
+def require(settings: ExperimentSettings) -> None:
+    """Raise SettingsError, before hours of work, for packages, test sets or held-out rows that are not there."""
+    need_package("trl")
+    need_packages(settings.evaluate)
+    settings.evaluate.data_of_tasks()
+    for name in (*settings.heldout, *filter(None, [settings.evaluate.summaries, settings.evaluate.bertscore])):
+        if not Path(name).exists() and HUB_ID.fullmatch(name) is None:
+            raise SettingsError(f"{printable(name)}: no such file or folder")
 
 
 class Bench:
@@ -104,6 +134,8 @@ class Bench:
         settings = self.settings
         if settings.split is not None:
             questions.split(settings.pool, settings.split, self.out / "parts", self.progress)
+        elif settings.heldout:
+            questions.refuse_overlap(settings.pool, settings.heldout, self.progress)
         if settings.pretrain is not None:
             for name, proxy in settings.proxies.items():
                 if proxy.model == BUILTIN:
@@ -115,13 +147,14 @@ class Bench:
     def judge_starts(self) -> None:
         """Measure every target as it is before any row was chosen; one from scratch is nothing yet."""
         for name, target in self.settings.targets.items():
-            start, folder = self.pretrained(f"target-{name}") or target.model, self._start(name)
-            asked = self._evaluation(Cell(name, FULL, ALL, "epochs", 0)).as_trained(target)
-            if start is None or start == BUILTIN or not asked.measures or (folder / CELL).is_file():
+            pretrained, folder = self.pretrained(f"target-{name}"), self._start(name)
+            asked = self._evaluation(Cell(name, FULL, ALL, "epochs", 0))
+            from_scratch = pretrained is None and target.model == BUILTIN
+            if from_scratch or not asked.measures or (folder / CELL).is_file():
                 continue
-            write_json(
-                folder / CELL, dict(self.stages.evaluate(Path(start), asked, folder / "evaluation", self.progress))
-            )
+            if pretrained is None:
+                asked = asked.as_trained(target, self.settings.tokens.template)
+            write_json(folder / CELL, self._judged(pretrained or Path(str(target.model)), asked, folder / "evaluation"))
 
     def starts(self) -> dict[str, dict[str, Any]]:
         """What `judge_starts` found."""
@@ -141,7 +174,9 @@ class Bench:
         shape = {"model": BUILTIN, "layers": layers, "width": width, "vocabulary": vocabulary}
         asked = self.settings.pretrain.model_copy(update=shape)
         files = questions.files_of(self.out / "parts" / "pretrain")
-        self.stages.train(Source(files=files), asked, self.out / "models" / name, self.progress)
+        self.stages.train(
+            Source(files=files, reading=self.settings.pool), asked, self.out / "models" / name, self.progress
+        )
 
     def pretrained(self, name: str) -> Path | None:
         """The model that was trained on the first share of the rows; None where none was."""
@@ -170,8 +205,7 @@ class Bench:
         trained = folder / "training"
         training = self.stages.train(source, self._training(cell), trained, self.progress)
         asked = self._evaluation(cell)
-        judged = folder / "evaluation"
-        evaluation = self.stages.evaluate(trained / MODEL, asked, judged, self.progress) if asked.measures else {}
+        evaluation = self._judged(trained / MODEL, asked, folder / "evaluation") if asked.measures else {}
         write_json(
             folder / CELL,
             {
@@ -182,10 +216,13 @@ class Bench:
                 "subset": subset,
                 "selection": selection,
                 "training": dict(training),
-                "evaluation": dict(evaluation),
+                "evaluation": evaluation,
             },
         )
         self.clear(cell)
+
+    def _judged(self, model: Path, asked: EvaluateSettings, folder: Path) -> dict[str, Any]:
+        return dict(self.stages.evaluate(model, asked, folder, self.progress, self.settings.pool))
 
     def _folder(self, cell: Cell) -> Path:
         return self.out / "cells" / cell.folder
@@ -228,24 +265,28 @@ class Bench:
     def drawn(self, run: Path, method: MethodSettings, seed: int) -> dict[str, Any]:
         """The method's subsets at all its budgets, from one draw, and what choosing them cost; made once a seed."""
         path = self.out / "draws" / method.label / f"seed-{seed}.json"
-        budgets = budgets_of(self.settings, method.label)
-        if not (path.is_file() and set(budgets) <= set(read_record(path)["subsets"])):
-            asked = SelectSettings(method=method.method, budgets=budgets, options=method.set, balance=method.balance)
+        there: dict[str, Any] = read_record(path) if path.is_file() else {"subsets": {}, "cost": None}
+        wanted = tuple(budget for budget in budgets_of(self.settings, method.label) if budget not in there["subsets"])
+        if wanted:
+            asked = SelectSettings(method=method.method, budgets=wanted, options=method.set, balance=method.balance)
             start = monotonic()
             subsets = self.stages.draw(run, asked, seed, self.progress)["subsets"]
-            seconds = monotonic() - start
+            seconds = max(monotonic() - start, self._recording_seconds(run, method))
             kept = ("name", "rows", "tokens", "selection_sha256", "clusters")
-            write_json(
-                path,
-                {
-                    "run": run.name,
-                    "method": asked.model_dump(mode="json"),
-                    "subsets": {one["budget"]: {name: one[name] for name in kept} for one in subsets},
-                    "cost": self._cost(run, method, seconds),
-                },
-            )
-        found: dict[str, Any] = read_record(path)
-        return found
+            drawn = {one["budget"]: {name: one[name] for name in kept} for one in subsets}
+            there = {
+                "run": run.name,
+                "method": asked.model_dump(mode="json", exclude={"budgets"}),
+                "subsets": there["subsets"] | drawn,
+                "cost": there["cost"] or self._cost(run, method, seconds),
+            }
+            write_json(path, there)
+        return there
+
+    def _recording_seconds(self, run: Path, method: MethodSettings) -> float:
+        """What the method's first draw from this run took: it recorded what later ones find there."""
+        draws = map(read_record, (self.out / "draws" / method.label).glob("seed-*.json"))
+        return max((draw["cost"]["choose_seconds"] for draw in draws if draw["run"] == run.name), default=0.0)
 
     def _cost(self, run: Path, method: MethodSettings, seconds: float) -> dict[str, float]:
         whole = run.with_name(read_record(run / VIEW)["of"]) if (run / VIEW).is_file() else run

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2l.config import SelectSettings
+from s2l.config import PoolSettings, SelectSettings
 from s2l.progress import Progress
 from s2l.target.evaluate_settings import EvaluateSettings
 from s2l.target.settings import TrainSettings
@@ -20,14 +20,16 @@ class Source:
     run: Path | None = None
     subset: str | None = None
     files: tuple[str, ...] = ()
+    reading: PoolSettings | None = None
+    """How files are read."""
 
 
 Draw = Callable[[Path, SelectSettings, int, Progress], Mapping[str, Any]]
 """(run, what to draw, seed, progress) → the manifests of the subsets, one for each budget."""
 Train = Callable[[Source, TrainSettings, Path, Progress], Mapping[str, Any]]
 """(rows, settings, folder, progress) → what the training was; the model is in folder/model. Resumes by itself."""
-Evaluate = Callable[[Path, EvaluateSettings, Path, Progress], Mapping[str, Any]]
-"""(model, settings, folder, progress) → the figures."""
+Evaluate = Callable[[Path, EvaluateSettings, Path, Progress, PoolSettings], Mapping[str, Any]]
+"""(model, settings, folder, progress, how rows are read) → the figures."""
 
 
 @dataclass(frozen=True)

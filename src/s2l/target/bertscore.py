@@ -36,7 +36,9 @@ def bertscore(
         raise SettingsError(
             f"--bertscore {shown(str(folder))}: no encoder in safetensors here ({shown(str(error))})"
         ) from None
-    window = min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings) - 2)
+    window = min(
+        int(tokenizer.model_max_length), int(getattr(encoder.config, "max_position_embeddings", None) or 2**30) - 2
+    )
 
     def embedded(text: str) -> Embedded:
         encoded = tokenizer(

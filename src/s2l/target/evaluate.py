@@ -14,34 +14,43 @@ from typing import Any
 import torch
 
 from s2l import __version__
-from s2l.errors import RunFolderError, SettingsError, printable
-from s2l.files import read_record, sha256_of, write_json, written_whole
+from s2l.config import PoolSettings
+from s2l.errors import RunFolderError, SettingsError, printable, shown
+from s2l.files import PART, read_record, sha256_of, write_json, written_whole
 from s2l.progress import SILENT, Progress
+from s2l.run_folder import LOCK, locked
 from s2l.target.evaluate_settings import EvaluateSettings
 from s2l.target.evaluated import Evaluated, opened
 
-EVALUATION = "evaluation.json"
+EVALUATION, ASKED = "evaluation.json", "asked.json"
 OUTPUTS = "outputs"
 PACKAGES = {"lm_eval": "tasks", "math_verify": "tasks", "rouge_score": "summaries", "sacrebleu": "summaries"}
 OF_NO_CONSEQUENCE = frozenset({"threads", "batch_tokens", "device"})
 
 
 def evaluate(
-    model: str | Path, settings: EvaluateSettings, out: Path | None = None, progress: Progress = SILENT
+    model: str | Path,
+    settings: EvaluateSettings,
+    out: Path | None = None,
+    progress: Progress = SILENT,
+    reading: PoolSettings | None = None,
 ) -> dict[str, Any]:
     """What was asked of the model: `heldout`, `tasks` and `summaries`, None where not asked.
 
     out: its folder is given evaluation.json, written last, and outputs/TASK.jsonl, every output with its verdict. The
     same evaluation that is there already is returned; another one is a RunFolderError. The same model, data and
-    settings give the same figures, up to floating-point noise in a token that is as probable as another.
+    settings give the same figures, up to floating-point noise in a token that is as probable as another. reading: how
+    held-out rows and those of summaries are read (columns, source column, filter), None for the usual way.
     """
     settings.require()
     need_packages(settings)
-    with _threads(settings.threads) as workers:
-        evaluated = opened(str(model), settings)
-        asked, files = settings.model_dump(mode="json"), digests(settings)
+    with _held(out), _threads(settings.threads) as workers:
+        evaluated = opened(str(model), settings, reading)
+        asked, files = settings.model_dump(mode="json") | {"reading": _told(reading)}, digests(settings)
         if out is not None and (there := already(out, evaluated, asked, files)) is not None:
             return there
+        if out is not None:
+            write_json(out / ASKED, asked)
         seconds: dict[str, float] = {}
         found: dict[str, Any] = {
             "s2l": __version__,
@@ -77,6 +86,32 @@ def evaluate(
         return found
 
 
+def _told(reading: PoolSettings | None) -> dict[str, Any] | None:
+    return (
+        None
+        if reading is None
+        else reading.model_dump(mode="json", include={"format", "columns", "source_column", "where"})
+    )
+
+
+@contextmanager
+def _held(out: Path | None) -> Iterator[None]:
+    """Keep others out of the folder; RunFolderError where it is none, or holds what is no evaluation's."""
+    if out is None:
+        yield
+        return
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{printable(str(out))}: a file, not a folder; use another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    foreign = sorted(file.name for file in out.iterdir() if file.name not in {LOCK, ASKED + PART})
+    if foreign and not any((out / name).is_file() for name in (ASKED, EVALUATION)):
+        raise RunFolderError(
+            f"{printable(str(out))}: holds other files, such as {shown(foreign[0])}; use another --out"
+        )
+    with locked(out):
+        yield
+
+
 def answers(
     evaluated: Evaluated, settings: EvaluateSettings, workers: int, progress: Progress
 ) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]], float]]:
@@ -101,9 +136,10 @@ def answers(
 
 
 def digests(settings: EvaluateSettings) -> dict[str, str]:
-    """sha256 of every local file that is read."""
-    paths = [*settings.heldout, *settings.data_of_tasks().values(), *filter(None, [settings.summaries])]
-    return {path: sha256_of(Path(path)) for path in paths if Path(path).is_file()}
+    """sha256 of every local file or folder that is read."""
+    paths = [*settings.heldout, *settings.data_of_tasks().values()]
+    paths += filter(None, [settings.summaries, settings.bertscore])
+    return {path: sha256_of(Path(path)) for path in paths if Path(path).exists()}
 
 
 def already(

@@ -63,10 +63,17 @@ class EvaluateSettings(Settings):
         """Whether anything is asked for."""
         return bool(self.tasks or self.heldout or self.summaries)
 
-    def as_trained(self, training: TrainSettings) -> EvaluateSettings:
-        """The same of a model that was not trained yet: in the template and the window that it will be trained in."""
-        template = training.template if self.template == "auto" else self.template
-        return self.model_copy(update={"template": template, "max_length": self.max_length or training.max_length})
+    def as_trained(self, training: TrainSettings, usual: str) -> EvaluateSettings:
+        """The same of a model that was not trained yet: its revision, template and window are those of its training.
+
+        usual: the template of a training that names none.
+        """
+        own = {
+            "template": usual if training.template == "auto" else training.template,
+            "max_length": training.max_length,
+            "revision": training.revision,
+        }
+        return self.model_copy(update={name: own[name] for name in own if getattr(self, name) in {None, "auto"}})
 
     def require(self) -> None:
         """Raise SettingsError where nothing is asked for, or a test set has no data."""

@@ -35,7 +35,7 @@ class Evaluated:
     """A model on its device, in float32 and evaluation mode.
 
     template: alpaca, short, chat or turns. window: tokens that it reads at most. ends: ids that end an answer.
-    digest: of its files.
+    digest: of its files. reading: how files of rows are read, None for the usual way.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Evaluated:
     window: int
     ends: tuple[int, ...]
     digest: str
+    reading: PoolSettings | None = None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class Evaluated:
 
     def read(self, paths: Sequence[str], progress: Progress) -> tuple[Pool, Tokens]:
         """The rows of files, and those that have a loss, in this model's tokens."""
-        pool = read_pool(PoolSettings(paths=tuple(paths)), progress)
+        pool = read_pool(read_as(paths, self.reading), progress)
         for notice in pool.notices:
             progress.note(notice)
         without_turns = pool.format in {"text", "tokenized"}
@@ -87,7 +88,13 @@ class Evaluated:
         return pool, tokenize(pool, self.tokenizer, settings, builtin=self.template == "turns", progress=progress)
 
 
-def opened(name: str, settings: EvaluateSettings) -> Evaluated:
+def read_as(paths: Sequence[str], reading: PoolSettings | None) -> PoolSettings:
+    """These files, with the columns, shape and filter of `reading`."""
+    files = {"paths": tuple(paths), "config": None, "split": "train", "revision": None, "repeats": "keep"}
+    return PoolSettings(paths=tuple(paths)) if reading is None else reading.model_copy(update=files)
+
+
+def opened(name: str, settings: EvaluateSettings, reading: PoolSettings | None = None) -> Evaluated:
     """The model of that name: a hub id, a folder, or what a training left; SettingsError where it will not do."""
     device = device_for(settings.device)
     try:
@@ -112,6 +119,7 @@ def opened(name: str, settings: EvaluateSettings) -> Evaluated:
         window,
         _ends(template, tokenizer, model),
         digest(folder),
+        reading,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,17 @@ GONE = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
 
 
 def fit(
-    model: PreTrainedModel, rows: TargetRows, settings: TrainSettings, plan: Plan, out: Path, progress: Progress
+    model: PreTrainedModel,
+    rows: TargetRows,
+    settings: TrainSettings,
+    plan: Plan,
+    out: Path,
+    progress: Progress,
+    saved: Callable[[], None],
 ) -> tuple[list[float], int]:
     """Train the model and keep it in `out`/model; the loss of every step, and how many parameters were trained.
 
-    Goes on from the last complete resume state in `out`.
+    Goes on from the last complete resume state in `out`. saved: called after each of them.
     """
     batches = global_batches(rows.tokens.ids, plan)
     tokens_S = [int(rows.tokens.lengths[rows_B].sum()) for rows_B in batches]
@@ -57,7 +63,7 @@ def fit(
         resume_from = _agreed(last_complete(out / RESUME) if trainer.is_world_process_zero() else None)
         done = step_of(resume_from) if resume_from else 0
         with progress.stage("train the target", sum(tokens_S[done:]), "tokens") as advance:
-            trainer.add_callback(Watch(plan, tokens_S, advance))
+            trainer.add_callback(Watch(plan, tokens_S, advance, saved))
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         model.config.use_cache = used_cache
         _keep(trainer, rows, settings, out / MODEL)
@@ -88,15 +94,7 @@ def _trainer(
 ) -> TargetTrainer:
     rank, world = (int(os.environ.get(name) or default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
     passes = 1 if stepper else passes_per_step(plan.batch_size, settings.rows_at_once, world)
-    arguments = arguments_for(
-        plan,
-        passes,
-        settings,
-        out / RESUME,
-        stepper is not None,
-        hasattr(model.config.get_text_config(), "output_router_logits"),
-    )
-    arguments.run_name = str(out)
+    has_experts = hasattr(model.config.get_text_config(), "output_router_logits")
     dataset = as_dataset(rows.tokens)
     tokenizer = rows.tokenizer
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -112,6 +110,8 @@ def _trainer(
     given = [] if stepper else passes_of(rows.tokens, batches, passes, rank, world, settings.packing)
     rest = {"data_collator": collate, "train_dataset": dataset, "processing_class": tokenizer, "peft_config": adapters}
     try:
+        arguments = arguments_for(plan, passes, settings, out / RESUME, stepper is not None, has_experts)
+        arguments.run_name = str(out)
         trainer = TargetTrainer(model, arguments, plan, given, stepper, **rest)
     except (ValueError, ImportError, RuntimeError) as error:
         if is_out_of_memory(error):

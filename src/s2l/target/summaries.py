@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from s2l.config import PoolSettings
 from s2l.data.pool import read_pool
 from s2l.errors import DataError
 from s2l.ids import id_order
 from s2l.progress import SILENT, Progress
 from s2l.target.evaluate_settings import EvaluateSettings
-from s2l.target.evaluated import Evaluated
+from s2l.target.evaluated import Evaluated, read_as
 from s2l.target.generate import generate
 
 MAX_NEW_TOKENS = 256
@@ -27,7 +26,7 @@ def summaries(
     `settings.limit` of them. Raises DataError naming a row without an answer.
     """
     assert settings.summaries is not None
-    pool = read_pool(PoolSettings(paths=(settings.summaries,)), progress)
+    pool = read_pool(read_as((settings.summaries,), evaluated.reading), progress)
     chosen = id_order(pool.rows.ids)[: settings.limit].tolist()
     examples = [pool.example(row).turns for row in chosen]
     for row, turns in zip(chosen, examples, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from s2l.types import Tokens
 
 LOSSES = "losses.json"
 FIRST = 20
-OF_NO_CONSEQUENCE = frozenset({"report_to", "resume_points"})
+OF_NO_CONSEQUENCE = frozenset({"report_to", "resume_points", "rows_at_once", "batch_tokens", "device", "threads"})
+"""But for the last bits, and for what the plan keeps once a step is done."""
 
 
 def train(rows: TargetRows, settings: TrainSettings, out: Path, progress: Progress = SILENT) -> dict[str, Any]:
@@ -67,8 +69,8 @@ def train(rows: TargetRows, settings: TrainSettings, out: Path, progress: Progre
                 write_json(out / START, start)
             from s2l.target.fit import fit
 
-            with folder.timed("train") if leads() else nullcontext():
-                losses, trained = fit(model, rows, settings, plan, out, progress)
+            with folder.timed("train") if leads() else nullcontext(_nothing) as so_far:
+                losses, trained = fit(model, rows, settings, plan, out, progress, so_far)
             if leads():
                 write_json(out / LOSSES, losses)
                 found |= {
@@ -80,6 +82,10 @@ def train(rows: TargetRows, settings: TrainSettings, out: Path, progress: Progre
                 _conclude(folder, start | found, rows, settings, plan)
         record: dict[str, Any] = read_record(out / TRAINING) if leads() else {}
         return record
+
+
+def _nothing() -> None:
+    """Other processes than the first keep no time."""
 
 
 def leads() -> bool:
@@ -115,11 +121,13 @@ def _claim(folder: RunFolder, rows: TargetRows, settings: TrainSettings, files: 
         "model": None if files is None else digest(files),
         "rows": {"sha256": _digest(rows.tokens), "template": rows.template, **rows.origin},
     }
+    if path.is_file() and "train" not in read_record(path):
+        raise RunFolderError(f"{folder.path}: holds a run; use another --out")
     if path.is_file() and (folder.path / PLAN).is_file():
         before = read_record(path)
-        if "train" not in before:
-            raise RunFolderError(f"{folder.path}: holds a run; use another --out")
-        differing = list(_differences(before["train"], asked["train"]))
+        same_model = before["model"] is not None and before["model"] == asked["model"]
+        named = {"model"} if same_model else set()  # by whatever path
+        differing = list(_differences(before["train"], asked["train"], named | OF_NO_CONSEQUENCE))
         if before["model"] != asked["model"]:
             differing.append("the files of --model")
         if before["rows"]["sha256"] != asked["rows"]["sha256"]:
@@ -130,8 +138,8 @@ def _claim(folder: RunFolder, rows: TargetRows, settings: TrainSettings, files: 
     write_json(path, asked)
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted({*before, *now}):
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], but: AbstractSet[str]) -> Iterator[str]:
+    for name in sorted({*before, *now} - but):
         if before.get(name) != now.get(name):
             flag = name.replace("_", "-")
             yield f"--{flag} was {shown(before.get(name))}, now {shown(now.get(name))}"
@@ -149,8 +157,8 @@ def _loaded(files: Path, rows: TargetRows, settings: TrainSettings) -> PreTraine
 
 
 def _plan(out: Path, rows: TargetRows, model: PreTrainedModel, settings: TrainSettings) -> Plan:
-    """The plan kept in `out`; made by the first process, at the first attempt."""
-    if (out / PLAN).is_file():
+    """The plan kept in `out`; made anew as long as no step would be lost by it."""
+    if (out / PLAN).is_file() and any((out / RESUME).glob("checkpoint-*/trainer_state.json")):
         plan = Plan.from_json(read_record(out / PLAN))
         device_for(plan.device)
         return plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,8 @@ class TargetTrainer(SFTTrainer):  # type: ignore[misc]
 class Watch(TrainerCallback):
     """Tells how far the training is, and asks for a resume state after each of the planned steps."""
 
-    def __init__(self, plan: Plan, tokens_S: Sequence[int], advance: Advance) -> None:
+    def __init__(self, plan: Plan, tokens_S: Sequence[int], advance: Advance, saved: Callable[[], None]) -> None:
+        self.saved = saved
         self.saves = frozenset(plan.saves)
         self.tokens_S = tokens_S
         self.advance = advance
@@ -178,6 +179,15 @@ class Watch(TrainerCallback):
         del args, kwargs
         control.should_save = state.global_step in self.saves
         self.advance(self.tokens_S[state.global_step - 1])
+        return control
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Tell that all up to here is kept."""
+        del args, kwargs
+        if state.is_world_process_zero:
+            self.saved()
         return control
 
 

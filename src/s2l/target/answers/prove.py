@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import resource
+import signal
 import sys
 
 MEMORY = 3 * 2**30
+ALONE = 30.0
+"""Seconds after which a comparison ends the process itself: who asked may be gone."""
 
 
 def main() -> None:
@@ -35,7 +38,9 @@ def main() -> None:
 
     print("ready", flush=True)
     for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_REAL, ALONE)
         print(json.dumps(equal(*json.loads(line))), flush=True)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 if __name__ == "__main__":

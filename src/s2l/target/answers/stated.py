@@ -47,12 +47,18 @@ def stated(output: str) -> Stated:
         if (box := BOX.search(behind)) and not behind[: box.start()].strip(" $\\([="):
             return Stated(_box(behind[box.end() :]), "boxed")
         return Stated(_sentence(behind.lstrip("\n")).rstrip("*`. "), "stated")
-    if not code and (boxes := list(BOX.finditer(output))):
-        return Stated(_box(output[boxes[-1].end() : boxes[-1].end() + LONGEST]), "boxed")
+    if not code and (boxed := last_box(output)) is not None:
+        return Stated(boxed, "boxed")
     if is_program(output):
         return Stated("", "program")
     whole = output[-LONGEST:].strip().rstrip(".").strip("*`")
     return Stated(whole, "equations" if ONLY_UNKNOWNS.fullmatch(whole) else "whole")
+
+
+def last_box(text: str) -> str | None:
+    """What stands in the last box; nothing where it is not closed, None where there is no box."""
+    boxes = list(BOX.finditer(text))
+    return _box(text[boxes[-1].end() : boxes[-1].end() + LONGEST]) if boxes else None
 
 
 def is_program(output: str) -> bool:

@@ -15,11 +15,11 @@ from s2l.errors import MachineError
 SECONDS = 10.0
 STARTING = 120.0
 LONGEST = 300
+"""Characters of an answer that is looked at."""
 SYMBOL = re.compile(r"\\(?:begin|end)\{[a-z]*\}|\\[A-Za-z]+|[A-Za-z]{2,}|[A-Za-z]")
 CONSTANTS = frozenset("ei")
 LIKE_UNITS = "cdghlmost"
 """Letters that math-verify takes for a unit where they stand last."""
-"""Characters of an answer that is looked at."""
 
 
 def variables(text: str) -> frozenset[str]:

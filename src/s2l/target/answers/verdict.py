@@ -9,7 +9,7 @@ from typing import Literal
 
 from s2l.target.answers.latex import TEXT, cleaned, math_spans, squeezed
 from s2l.target.answers.number import Number, numbers_in, only_number, same_number
-from s2l.target.answers.stated import BOX, Stated, stated
+from s2l.target.answers.stated import Stated, last_box, stated
 from s2l.target.answers.symbolic import Prover, renamed, variables
 
 By = Literal["string", "number", "list", "choice", "math-verify", "different", "no answer", "program", "timed out"]
@@ -31,7 +31,30 @@ FORMULAS = re.compile(r"(?:\$[^$]+\$(?:[,;\s]|and|or)*){2,}\.?")
 BASE = re.compile(r"_\{?([0-9]+)\}?$")
 MEASURED = re.compile(r"(\S+) ([A-Za-z]+(?:[ /][A-Za-z]+)*)")
 ARITHMETIC = frozenset(
-    ["pi", "times", "plus", "minus", "over", "sqrt", "root", "hundred", "thousand", "million", "billion", "to", "by"]
+    [
+        "pi",
+        "times",
+        "plus",
+        "minus",
+        "over",
+        "sqrt",
+        "root",
+        "to",
+        "by",
+        "squared",
+        "cubed",
+        "factorial",
+        "dozen",
+        "score",
+        "halves",
+        "thirds",
+        "quarters",
+        "hundred",
+        "thousand",
+        "million",
+        "billion",
+        "trillion",
+    ]
 )
 CLAUSE = re.compile(r",\s|,(?![0-9]{3}(?![0-9]))|;| and |\n")
 EQUALS = re.compile(r"=|\\approx|≈")
@@ -91,9 +114,9 @@ def judge(task: str, output: str, gold: str, prover: Prover) -> Verdict:
 
 def gold_of(answer: str) -> str:
     """The answer in a test set's column, which may hold a worked solution: behind `####`, or in its last box."""
-    if "####" in answer or BOX.search(answer):
-        return stated(answer).text
-    return answer.strip()
+    if "####" in answer:
+        return answer.rpartition("####")[2].strip()
+    return last_box(answer) or answer.strip()
 
 
 def _number(found: Stated, gold: str, expected: Number, rules: Rules) -> Verdict:
