@@ -43,8 +43,8 @@ class Similarity:
             verdict = "neither more nor less alike, as far as can be seen, than"
         return (
             f"Gradients of rows in one {group} are {verdict} those of different {group}s: cosine {self.inside:z.3f} "
-            f"against {self.between:z.3f} (difference {self.difference:z.3f}, 95 % interval {low:z.3f} to {high:z.3f}); "
-            f"with the {group}s shuffled {self.shuffled:z.3f}."
+            f"against {self.between:z.3f} (difference {self.difference:z.3f}, 95 % interval "
+            f"{low:z.3f} to {high:z.3f}); with the {group}s shuffled {self.shuffled:z.3f}."
         )
 
 
