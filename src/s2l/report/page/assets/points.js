@@ -58,10 +58,10 @@ function scatter(box, xs, ys, xLabel, yLabel, label) {
 
   function draw(width) {
     const height = Math.round(Math.min(460, Math.max(300, width * 0.78)));
-    const [yTicks, bottom] = [ticks(y0, y1, 6), 42];
-    const left = Math.max(46, 24 + 7 * Math.max(...yTicks.map((tick) => compact(tick).length)));
     const [x0, x1] = extent(xs);
     const [y0, y1] = extent(ys);
+    const [yTicks, bottom] = [ticks(y0, y1, 6), 42];
+    const left = Math.max(46, 24 + 7 * Math.max(...yTicks.map((tick) => compact(tick).length)));
     const x = linear(x0, x1, left + 4, width - 12);
     const y = linear(y0, y1, height - bottom, 8);
     const chart = frame({ width, height, left, bottom, x, y, xTicks: ticks(x0, x1, 6), yTicks, xLabel, yLabel, label });
