@@ -19,7 +19,7 @@ from s2l.report.clusters import print_clusters
 from s2l.report.difference import print_difference
 from s2l.report.explanation import print_explanation
 from s2l.report.status import print_status
-from toy_runs import EMPTY, FLAGS, FOLDER, SETTINGS, files_of, kept_ids, s2l, verdicts
+from toy_runs import EMPTY, FLAGS, FOLDER, SETTINGS, files_of, kept_ids, s2l, verdicts, write_jsonl
 
 BROKEN = b'{"instruction": "planted \x1b[31m broken\n'
 NASTY = "\x1b]0;owned\x07\x1b[31m\u202e\u2028\r\n[bold]"
@@ -89,6 +89,32 @@ def test_without_examples_no_text_of_a_row_is_told_by_any_verb(hostile_run: Path
             assert SECRET not in outcome.out + outcome.err, words
     for words in asked[:4]:
         assert SECRET in s2l(*words).out, "it is there otherwise"
+
+
+def test_a_run_without_examples_tells_no_text_of_a_row_anywhere(tmp_path: Path) -> None:
+    rows = [{"instruction": f"Name number {i}, my {SECRET}.", "output": f"{i}, {SECRET}"} for i in range(40)]
+    pool, out = write_jsonl(tmp_path / "pool.jsonl", rows), tmp_path / "run"
+    with pool.open("a") as file:
+        file.write(json.dumps({"instruction": "a", "output": {SECRET: [SECRET]}}) + "\n")
+    words = ("run", pool, "--budget", "9", *FLAGS, "--out", out)
+    assert SECRET in s2l(*words).err
+    stopped = s2l(*words, "--no-examples")
+    assert (stopped.code, SECRET in stopped.out + stopped.err) == (3, False)
+    told = s2l(*words, "--bad-rows", "exclude", "--no-examples")
+    assert told.code == 0, told.err
+    assert SECRET not in told.out + told.err
+    says = ("report.html", "manifest.json", "run.json", "signal.json", "rows.parquet")
+    says += ("subsets/s2l-9/README.md", "subsets/s2l-9/manifest.json", "subsets/s2l-9/selection.parquet")
+    for name in says:
+        assert SECRET.encode() not in (out / name).read_bytes(), name
+    assert SECRET not in str([row["reason"] for row in verdicts(out / "subsets/s2l-9")])
+    assert SECRET in (out / "subsets/s2l-9/pool.jsonl").read_text(), "the rows themselves are whole"
+    assert s2l("report", out).code == 0
+    assert SECRET.encode() not in (out / "report.html").read_bytes(), "as the run was told"
+    assert s2l("report", out, "--examples").code == 0
+    assert SECRET in (out / "report.html").read_text()
+    refused = s2l(*words, "--bad-rows", "exclude")
+    assert refused.code == FOLDER and "--examples was 'False', now 'True'" in refused.error
 
 
 def test_harm_in_the_arguments_is_one_harmless_line(toy_run: Path, toy_pool: Path, tmp_path: Path) -> None:
