@@ -63,7 +63,7 @@ def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | No
     unit = f", {of.unit}" if of.unit else ""
     yield (
         f"| target | matching | budget | method | rows | steps | tokens seen | {of.words}{unit} ({better} is better) "
-        "| less random | less full | seeds |"
+        "| minus random | minus full | seeds |"
     )
     yield "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |"
     for target, start in found["starts"].items():
@@ -94,7 +94,7 @@ def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | No
 
 
 def _seeds(entry: Mapping[str, Any]) -> str:
-    missing = f", {', '.join(map(str, entry['missing']))} missing" if entry["missing"] else ""
+    missing = f" ({', '.join(map(str, entry['missing']))} missing)" if entry["missing"] else ""
     return f"{len(entry['seeds'])}{missing}"
 
 
