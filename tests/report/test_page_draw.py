@@ -113,6 +113,6 @@ def test_few_checkpoints_and_no_sources(tmp_path: Path, checkpoints: int) -> Non
     words = ("--checkpoints", str(checkpoints), "--epochs", "1", "--set", "clusters=1", "--bad-rows", "exclude")
     assert run_of(pool, tmp_path / "run", *words).code == 0
     html = report(tmp_path / "run")
-    assert "all rows are one group" in words_of(html)
+    assert "All rows are one group" in words_of(html)
     assert "All rows are of one source" in words_of(html)
     assert [len(group["mean"]) for group in data_of(html)["curves"]["groups"]] == [checkpoints]
