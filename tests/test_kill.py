@@ -41,7 +41,7 @@ MOMENTS: dict[str, tuple[dict[str, Any], str]] = {
         {"strike": "s2l.scoring.record:score", "at": 6},
         "trajectories/step-00000008/shard-00000.parquet",
     ),
-    "again, before the folder is held": ({"strike": "s2l.run_folder:_lock"}, "trajectories/step-00000008"),
+    "again, before the folder is held": ({"strike": "s2l.run_folder:locked"}, "trajectories/step-00000008"),
     "in the signal's k-means": ({"strike": "s2l.selection.kmeans:searcher"}, "trajectories/step-00000015"),
     "in k-means": ({"strike": "s2l.selection.grouping:Represented"}, "signal.json"),
     "in export, in the midst of the rows": (
@@ -57,7 +57,7 @@ MOMENTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 """What is struck, and what then stands in the folder. Each attempt finds what the ones before it got done; checkpoints
 are due at steps 4, 8, 11 and 15."""
-TELLS_THE_TIME = ("manifest.json", "seconds.json")
+TELLS_THE_TIME = ("manifest.json", "seconds.json", "report.html")
 
 
 def command(pool: Path, out: Path) -> tuple[str | Path, ...]:
@@ -99,6 +99,17 @@ def test_a_run_killed_at_every_point_ends_as_one_that_was_never_stopped(
     leftovers = [name for name in files_of(run) if name.endswith((".part", ".pt", ".pth", ".bin", ".pkl"))]
     assert not leftovers
     assert not (run / "proxy" / "resume").exists()
+
+
+def test_a_run_killed_before_its_page_gets_it_by_the_same_command(
+    driver: Driver, toy_pool: Path, tmp_path: Path, undisturbed: Path
+) -> None:
+    run = tmp_path / "run"
+    assert driver.run(*command(toy_pool, run), strike="s2l.pipeline:write_report").code == -signal.SIGKILL
+    assert (run / "manifest.json").exists() and not (run / "report.html").exists()
+    assert driver.run(*command(toy_pool, run)).code == 0
+    assert (run / "report.html").exists()
+    assert_same_result(run, undisturbed)
 
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(

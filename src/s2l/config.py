@@ -108,3 +108,6 @@ class RunSettings(Settings):
     proxy: ProxySettings = ProxySettings()
     select: SelectSettings
     seed: int = Field(0, ge=0, lt=2**32, description="Of training order, clustering and drawing.")
+    examples: bool = Field(
+        True, description="Show rows in the run's page and in messages; without, no text of a row stands there."
+    )

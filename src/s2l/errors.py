@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 VALUE_WIDTH = 60
+QUOTED = re.compile(r"'.*'", re.DOTALL)
 
 
 class S2LError(Exception):
@@ -50,6 +54,22 @@ class NumericsError(S2LError, ArithmeticError):
     """A loss that is not a finite number: the run stops, since imputing it would choose the wrong rows."""
 
     exit_code = 7
+
+
+def without_quotes(text: str) -> str:
+    """A message without the values that it quotes, such as parts of rows."""
+    return QUOTED.sub("'…'", text)
+
+
+@contextmanager
+def quoting_rows(allowed: bool) -> Iterator[None]:
+    """Errors from the block quote nothing of a row where that is not allowed."""
+    try:
+        yield
+    except (DataError, NumericsError) as error:
+        if allowed:
+            raise
+        raise type(error)(without_quotes(str(error))) from None
 
 
 def printable(text: str) -> str:

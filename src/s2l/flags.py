@@ -48,6 +48,7 @@ FLAGS: Mapping[str, str] = {
     "keep": "select.keep",
     "balance": "select.balance",
     "seed": "seed",
+    "examples": "examples",
 }
 _FLAG_OF = {path: flag for flag, path in FLAGS.items()}
 

@@ -18,7 +18,7 @@ from s2l.config import BUILTIN, PoolSettings, RunSettings, SelectSettings
 from s2l.data.pool import digest_of_files, pool_from_dataset, read_pool
 from s2l.data.rows_file import load_rows, place_of, save_rows
 from s2l.data.tokens import fitting_texts, load_tokens, save_tokens, tokenize
-from s2l.errors import DataError, RunFolderError, printable
+from s2l.errors import DataError, RunFolderError, printable, quoting_rows
 from s2l.files import read_record, write_json
 from s2l.flags import validated
 from s2l.ids import id_order
@@ -26,6 +26,7 @@ from s2l.progress import SILENT, Progress
 from s2l.proxy.load import load_tokenizer
 from s2l.proxy.ranks import ALONE, Ranks, joined
 from s2l.proxy.stage import PLAN, device_for, enough_memory, follow, proxy_tokenizer, train_proxy
+from s2l.report.page.write import REPORT, write_report
 from s2l.run_folder import RunFolder, hold
 from s2l.scoring.record import record
 from s2l.scoring.represent import RunRepresentations
@@ -61,7 +62,7 @@ def run(
         if not ranks.leads:
             help_to_train(settings, RunFolder(out), ranks)
             return {}
-        with hold(out) as folder:
+        with hold(out) as folder, quoting_rows(settings.examples):
             pool = read(settings, folder, progress, dataset)
             if not folder.manifest.is_file():
                 tokens = to_tokens(pool, settings, folder, progress)
@@ -72,6 +73,8 @@ def run(
                 selections = choose(rows, recorded, settings.select, settings.seed, folder, progress)
                 subsets = export(selections, rows, recorded, strength, settings, folder, progress, dataset)
                 write_json(folder.manifest, manifest.of_run(settings, folder, rows, tokens, strength, subsets))
+            if not (folder.path / REPORT).is_file():
+                write_report(folder, with_examples=settings.examples, progress=progress)
             finished: dict[str, Any] = read_record(folder.manifest)
             return finished
 
@@ -186,7 +189,7 @@ def to_tokens(pool: Pool, settings: RunSettings, folder: RunFolder, progress: Pr
             tokenizer = proxy_tokenizer(settings.proxy, settings.tokens, texts, folder.tokenizer)
             tokens = tokenize(pool, tokenizer, settings.tokens, builtin=builtin, progress=progress)
             save_tokens(tokens, folder.tokens)
-            save_rows(pool.rows, tokens, folder.rows)
+            save_rows(pool.rows, tokens, folder.rows, quoting=settings.examples)
     tokens = load_tokens(folder.tokens)
     check(settings.select, len(pool), tokens.ids, tokens.lengths, read_keep(settings.select.keep))
     return tokens

@@ -6,6 +6,9 @@ RUN/run.json says what the folder is for and is written first; RUN/manifest.json
 from __future__ import annotations
 
 import fcntl
+import os
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +25,10 @@ LOCK = ".lock"
 RUN = "run.json"
 MANIFEST = "manifest.json"
 SECONDS = "seconds.json"
+
+MAC = sys.platform == "darwin"
+FLOCK = "qqihh" if MAC else "hhqqi4x"
+"""C's struct flock: start, length, process, kind, from where; on Linux kind and from where come first."""
 
 _held: set[Path] = set()
 
@@ -199,6 +206,25 @@ def locked(path: Path) -> Iterator[None]:
             yield
         finally:
             _held.discard(real)
+
+
+def holder_of(path: Path) -> int | None:
+    """The number of the process that holds the folder; None where nobody does.
+
+    0 for one that has no number here: it is on another machine, or in another container.
+    """
+    if path.resolve() in _held:  # to open and close the file would give our own lock away
+        return os.getpid()
+    whole_file = (0, 0, 0)
+    kind = (fcntl.F_WRLCK, os.SEEK_SET)
+    asked = struct.pack(FLOCK, *(whole_file + kind if MAC else kind + whole_file))
+    try:
+        with (path / LOCK).open("rb") as file:
+            answer = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    except OSError:
+        return None
+    found, process = (answer[3], answer[2]) if MAC else (answer[0], answer[4])
+    return None if found == fcntl.F_UNLCK else max(process, 0)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
-from s2l.errors import RunFolderError
+from s2l.errors import RunFolderError, without_quotes
 from s2l.files import written_whole
 from s2l.ids import as_text, id_order, ids_of
 from s2l.types import ID_LENGTH, Rows, Tokens
@@ -26,10 +26,15 @@ SCHEMA = pa.schema(
 )
 
 
-def save_rows(rows: Rows, tokens: Tokens, path: Path) -> None:
-    """Write every row of the pool; `tokens` tells its length in proxy tokens, null where it was excluded."""
+def save_rows(rows: Rows, tokens: Tokens, path: Path, *, quoting: bool = True) -> None:
+    """Write every row of the pool; `tokens` tells its length in proxy tokens, null where it was excluded.
+
+    quoting: whether the reasons of exclusion may quote the rows.
+    """
     place_N, scorable_N = rows.stand_in(tokens.ids)
     reasons = {**rows.excluded, **tokens.excluded}
+    if not quoting:
+        reasons = {id_: without_quotes(reason) for id_, reason in reasons.items()}
     names = json.dumps({"sources": rows.sources, "files": rows.files}).encode()
     table = pa.table(
         {

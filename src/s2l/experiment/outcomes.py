@@ -26,6 +26,15 @@ class Outcome:
         rounded = round(value * self.times, self.digits) + 0.0
         return f"{rounded:{'+' if signed else ''}.{self.digits}f}"
 
+    def with_interval(self, value: Mapping[str, Any] | None, *, signed: bool = False) -> str:
+        """A mean with its interval; a dash where there is none."""
+        if value is None:
+            return "–"
+        mean = self.told(value["mean"], signed=signed)
+        if value["low"] is None:
+            return f"{mean} (one seed: no interval)"
+        return f"{mean} ({self.told(value['low'], signed=signed)} to {self.told(value['high'], signed=signed)})"
+
 
 def outcome(name: str) -> Outcome:
     """`heldout.macro`, `heldout.loss_per_token`, `tasks.gsm8k`, `tasks.mean`, `summaries.rouge_l`, …"""

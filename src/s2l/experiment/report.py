@@ -11,13 +11,14 @@ from s2l.experiment.cells import Cell
 from s2l.experiment.comparison import compared, estimate_from
 from s2l.experiment.costs import pays_from
 from s2l.experiment.outcomes import outcome, outcomes_of
+from s2l.experiment.places import RESULT
 from s2l.experiment.plots import plots
 from s2l.experiment.recipe import FULL, RANDOM, ExperimentSettings
 from s2l.experiment.tables import markdown
 from s2l.experiment.verdict import against, payoff, shared_proxies
 from s2l.files import write_json, written_whole
 
-RESULT, MARKDOWN, PLOTS = "experiment.json", "experiment.md", "plots"
+MARKDOWN, PLOTS = "experiment.md", "plots"
 
 
 def write_report(

@@ -16,9 +16,10 @@ from s2l.errors import NumericsError, SettingsError, printable
 from s2l.experiment import costs, questions
 from s2l.experiment.cells import ALL, Cell, budgets_of, cells_of
 from s2l.experiment.claim import check_claim, claimed
+from s2l.experiment.places import PROXIES, RESULT
 from s2l.experiment.proxies import VIEW, proxy_run, seen_by, view
 from s2l.experiment.recipe import FULL, ExperimentSettings, MethodSettings
-from s2l.experiment.report import MARKDOWN, RESULT, write_report
+from s2l.experiment.report import MARKDOWN, write_report
 from s2l.experiment.stages import Source, Stages
 from s2l.files import read_record, remove, write_json
 from s2l.progress import SILENT, Progress
@@ -243,7 +244,7 @@ class Bench:
         """The run that the method draws from at this seed, made if it is not there: seeds share proxies by turns."""
         name = method.proxy or self.settings.first_proxy
         proxy_seed = seed % self.settings.proxy_seeds
-        run = self.out / "proxies" / f"{name}-seed-{proxy_seed}"
+        run = self.out / PROXIES / f"{name}-seed-{proxy_seed}"
         if not RunFolder(run).manifest.is_file():
             proxy_run(
                 self.pool,

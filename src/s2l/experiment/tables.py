@@ -63,7 +63,7 @@ def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | No
     unit = f", {of.unit}" if of.unit else ""
     yield (
         f"| target | matching | budget | method | rows | steps | tokens seen | {of.words}{unit} ({better} is better) "
-        "| less random | less full | seeds |"
+        "| minus random | minus full | seeds |"
     )
     yield "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |"
     for target, start in found["starts"].items():
@@ -85,25 +85,16 @@ def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | No
             entry["budget"],
             name,
             *(_count(training[key]) for key in ("rows", "steps", "tokens_seen")),
-            _told(measured.get("value"), of),
-            *(_told(measured.get(f"to_{other}"), of, signed=True) for other in ("random", "full")),
+            of.with_interval(measured.get("value")),
+            *(of.with_interval(measured.get(f"to_{other}"), signed=True) for other in ("random", "full")),
             _seeds(entry),
         ]
         yield f"| {' | '.join(cells)} |"
     yield ""
 
 
-def _told(value: Mapping[str, Any] | None, of: Outcome, *, signed: bool = False) -> str:
-    if value is None:
-        return NONE
-    mean = of.told(value["mean"], signed=signed)
-    if value["low"] is None:
-        return f"{mean} (one seed: no interval)"
-    return f"{mean} ({of.told(value['low'], signed=signed)} to {of.told(value['high'], signed=signed)})"
-
-
 def _seeds(entry: Mapping[str, Any]) -> str:
-    missing = f", {', '.join(map(str, entry['missing']))} missing" if entry["missing"] else ""
+    missing = f" ({', '.join(map(str, entry['missing']))} missing)" if entry["missing"] else ""
     return f"{len(entry['seeds'])}{missing}"
 
 

@@ -49,7 +49,7 @@ def _similarity(found: Mapping[str, Any]) -> RenderableType:
     title = (
         f"cosine of the gradients of two rows; {rows['pairs']:,} rows of {rows['clusters_of_pairs']} of "
         f"{rows['clusters']} clusters ({rows['clusters_of_one_row']} of one row), {sketch['dimensions']:,} dimensions, "
-        f"so that one cosine errs by about {low:.3f} ({high:.3f} at most)"
+        f"so that one cosine errs by about {low:z.3f} ({high:z.3f} at most)"
     )
     table = _table(title, "model", "rows", "groups", "inside", "between", "difference (95 %)", "shuffled (95 %)")
     for model in found["models"]:
@@ -59,8 +59,8 @@ def _similarity(found: Mapping[str, Any]) -> RenderableType:
                     _name(model),
                     f"{alike['rows']:,}",
                     f"{alike['groups']} {group}",
-                    f"{alike['inside']:.3f}",
-                    f"{alike['between']:.3f}",
+                    f"{alike['inside']:z.3f}",
+                    f"{alike['between']:z.3f}",
                     _with(alike["difference"], alike["interval"]),
                     _with(alike["shuffled"], alike["shuffled_interval"]),
                 )
@@ -80,9 +80,9 @@ def _means(found: Mapping[str, Any]) -> RenderableType:
                 _name(model),
                 mean["budget"],
                 f"{mean['rows']:,}",
-                f"{mean['unweighted']['error']:.3f}",
+                f"{mean['unweighted']['error']:z.3f}",
                 str(mean["rank_unweighted"]),
-                f"{mean['weighted']['error']:.3f}",
+                f"{mean['weighted']['error']:z.3f}",
                 str(mean["rank_weighted"]),
                 _with(mean["random_mean"], mean["expected"]),
             )
@@ -122,4 +122,4 @@ def _name(model: Mapping[str, Any]) -> str:
 
 
 def _with(value: float, interval: Sequence[float]) -> str:
-    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+    return f"{value:z.3f} ({interval[0]:z.3f} to {interval[1]:z.3f})"

@@ -40,8 +40,8 @@ class AtCheckpoint:
             neither="what is hard for the proxy does not tell what is hard for the target",
         )
         return (
-            f"At {self.target_at:.0%} of training {verdict}: rank correlation of the losses {self.correlation:.2f} "
-            f"(95 % interval {low:.2f} to {high:.2f})."
+            f"At {self.target_at:.0%} of training {verdict}: rank correlation of the losses {self.correlation:z.2f} "
+            f"(95 % interval {low:z.2f} to {high:z.2f})."
         )
 
 
@@ -68,9 +68,9 @@ class OverTime:
         verdict = told(self.interval, 0, above="better than", below="worse than", neither="no better than")
         return (
             f"A row's loss trajectory in the proxy is matched by its own in the target {verdict} by another row's: "
-            f"mean rank correlation over time {self.mean:.2f} against {self.others:.2f} (difference "
-            f"{self.mean - self.others:.2f}, 95 % interval {low:.2f} to {high:.2f}); the middle row has "
-            f"{self.quantiles[2]:.2f}."
+            f"mean rank correlation over time {self.mean:z.2f} against {self.others:z.2f} (difference "
+            f"{self.mean - self.others:z.2f}, 95 % interval {low:z.2f} to {high:z.2f}); the middle row has "
+            f"{self.quantiles[2]:z.2f}."
         )
 
 

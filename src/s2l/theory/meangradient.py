@@ -79,8 +79,9 @@ class MeanGradient:
             neither="is neither nearer to the pool's mean gradient than a random one of its size nor farther from it",
         )
         return (
-            f"{what} {verdict}: error {estimate.error:.3f}, random {self.random_mean:.3f} ({low:.3f} to {high:.3f}); "
-            f"rank {self.rank(estimate)} of {len(self.random) + 1}, cosine {estimate.cosine:.3f}."
+            f"{what} {verdict}: error {estimate.error:z.3f}, random {self.random_mean:z.3f} "
+            f"({low:z.3f} to {high:z.3f}); rank {self.rank(estimate)} of {len(self.random) + 1}, "
+            f"cosine {estimate.cosine:z.3f}."
         )
 
 

@@ -42,9 +42,9 @@ class Similarity:
         else:
             verdict = "neither more nor less alike, as far as can be seen, than"
         return (
-            f"Gradients of rows in one {group} are {verdict} those of different {group}s: cosine {self.inside:.3f} "
-            f"against {self.between:.3f} (difference {self.difference:.3f}, 95 % interval {low:.3f} to {high:.3f}); "
-            f"with the {group}s shuffled {self.shuffled:.3f}."
+            f"Gradients of rows in one {group} are {verdict} those of different {group}s: cosine {self.inside:z.3f} "
+            f"against {self.between:z.3f} (difference {self.difference:z.3f}, 95 % interval "
+            f"{low:z.3f} to {high:z.3f}); with the {group}s shuffled {self.shuffled:z.3f}."
         )
 
 
