@@ -52,6 +52,7 @@ def _facts(manifest: Mapping[str, Any], folder: str) -> RenderableType:
     row("seconds", ", ".join(f"{name} {duration(s)}" for name, s in seconds.items()))
     row("peak memory", f"{manifest['peak_memory_bytes'] / 2**30:.1f} GiB")
     row("run", folder)
+    row("page", f"{folder}/report.html")
     return table
 
 
