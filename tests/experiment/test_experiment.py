@@ -1,6 +1,7 @@
 """The engine: cells are made once, a stop costs nothing, shared parts are shared, another recipe is refused."""
 
 import json
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def test_one_run_for_each_proxy_seed_and_no_model_is_left_behind(finished):
     out, _, _ = finished
     assert sorted(path.name for path in (out / "proxies").iterdir()) == ["tiny-seed-0", "tiny-seed-1"]
     assert not list(out.glob("cells/**/model"))
+
+
+def test_the_page_of_a_proxys_run_shows_the_experiment(finished):
+    out, found, _ = finished
+    run = out / "proxies" / "tiny-seed-0"
+    assert "Was it worth it?" not in (run / "report.html").read_text(), "written before there was a result"
+    assert s2l("report", run).code == 0
+    html = (run / "report.html").read_text()
+    assert "Was it worth it?" in html
+    for line in found["verdict"]["lines"]:
+        assert f"<li>{escape(line)}</li>" in html
+    assert html.count('<td class="number">2</td></tr>') >= len(found["groups"])
 
 
 def test_a_finished_experiment_does_nothing_again(finished, pool):
