@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from s2l.cli.app import app, screen, stdout
-from s2l.cli.options import AsJson, with_fields_of
+from s2l.cli.options import AsJson, from_fields, with_fields_of
 from s2l.config import PoolSettings
-from s2l.errors import S2LError, SettingsError, shown
 from s2l.flags import pairs
 from s2l.target.evaluate_settings import EvaluateSettings
 
@@ -38,7 +36,7 @@ def evaluate(
     given: Mapping[str, Any],
 ) -> None:
     """Judge a model: its loss on held-out rows by source, its answers to test sets, its summaries."""
-    settings = _settings({flag.replace("-", "_"): value for flag, value in given.items()})
+    settings = from_fields(EvaluateSettings, given)
     settings.require()
     from s2l.target.evaluate import evaluate
 
@@ -58,14 +56,3 @@ def evaluate(
     from s2l.report.evaluation import print_evaluation
 
     print_evaluation(found, stdout, None if out is None else str(out))
-
-
-def _settings(values: Mapping[str, Any]) -> EvaluateSettings:
-    try:
-        return EvaluateSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if isinstance(mistake := first.get("ctx", {}).get("error"), S2LError):
-            raise SettingsError(str(mistake)) from None
-        flag = str(first["loc"][0]).replace("_", "-")
-        raise SettingsError(f"--{flag} {shown(first['input'])}: {first['msg']}") from None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
+from pydantic import ValidationError
 
 from s2l.config import Settings
+from s2l.errors import S2LError, SettingsError, shown
 from s2l.flags import FLAGS, field_of, pairs
 
+AnySettings = TypeVar("AnySettings", bound=Settings)
 SEVERAL = {**dict.fromkeys(("columns", "where", "set"), "NAME=VALUE"), "model": "TARGET"}
 """Flags that may be repeated, and what each is given."""
 
@@ -32,6 +35,18 @@ def with_fields_of(settings: type[Settings]) -> Callable[[Callable[..., None]], 
     """The same for settings of the verb's own, a flag for each."""
     flags = {name.replace("_", "-"): field for name, field in settings.model_fields.items()}
     return _with_options({flag: _option(flag, field, None) for flag, field in flags.items()})
+
+
+def from_fields(settings: type[AnySettings], given: Mapping[str, Any]) -> AnySettings:
+    """The settings that the flags of `with_fields_of` ask for; SettingsError names the first flag that cannot be."""
+    try:
+        return settings.model_validate({flag.replace("-", "_"): value for flag, value in given.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        if isinstance(mistake := first.get("ctx", {}).get("error"), S2LError):
+            raise mistake from None
+        flag = str(first["loc"][0]).replace("_", "-")
+        raise SettingsError(f"--{flag} {shown(first['input'])}: {first['msg']}") from None
 
 
 def _with_options(options: Mapping[str, inspect.Parameter]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from s2l.cli.app import app, screen, stdout
-from s2l.cli.options import AsJson, with_fields_of
+from s2l.cli.options import AsJson, from_fields, with_fields_of
 from s2l.config import PoolSettings
-from s2l.errors import S2LError, SettingsError, printable, shown
+from s2l.errors import SettingsError, printable
 from s2l.flags import pairs
 from s2l.progress import SILENT, Progress
 from s2l.target.settings import TrainSettings
@@ -50,7 +49,7 @@ def train(
     given: Mapping[str, Any],
 ) -> None:
     """Fine-tune a model on a run's subset, on its whole pool, or on any file."""
-    settings = _train_settings({flag.replace("-", "_"): value for flag, value in given.items()})
+    settings = from_fields(TrainSettings, given)
     settings.require()
     if (run is None) == (not file):
         raise SettingsError("say what to train on: a run (s2l train RUN), or --file FILE")
@@ -97,14 +96,3 @@ def _pool(files: list[str], columns: list[str], where: list[str]) -> PoolSetting
     return PoolSettings.model_validate(
         {"paths": files, "columns": pairs("columns", columns, separator=","), "where": pairs("where", where)}
     )
-
-
-def _train_settings(values: Mapping[str, Any]) -> TrainSettings:
-    try:
-        return TrainSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if isinstance(mistake := first.get("ctx", {}).get("error"), S2LError):
-            raise mistake from None
-        flag = str(first["loc"][0]).replace("_", "-")
-        raise SettingsError(f"--{flag} {shown(first['input'])}: {first['msg']}") from None
