@@ -4,8 +4,8 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -159,3 +159,22 @@ def run_of(pool: Path | str, out: Path, *more: str | Path, budget: str = "3") ->
 def lines(rows: list[dict[str, Any]]) -> bytes:
     """The rows as JSON Lines."""
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+class StopAfter:
+    """A progress that stops the training, as Ctrl-C would, once it has told of so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    @contextmanager
+    def stage(self, name: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        def advance(units: int) -> None:
+            if self.steps == 0:
+                raise KeyboardInterrupt
+            self.steps -= 1
+
+        yield advance
+
+    def note(self, line: str) -> None:
+        """Nothing to tell."""

@@ -22,6 +22,7 @@ from s2l.proxy.ranks import ALONE
 from s2l.proxy.step import Stepper
 from s2l.proxy.train import RESUME, train
 from toy_models import loss_of_one_row, toy_model, toy_tokens
+from toy_runs import StopAfter
 
 TOKENS = toy_tokens(40)
 PLAN = Plan(
@@ -38,25 +39,6 @@ PLAN = Plan(
     precision="float32",
     seed=1,
 )
-
-
-class StopAfter:
-    """A progress that stops the training, as Ctrl-C would, once it has told of so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    @contextmanager
-    def stage(self, name: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-        def advance(units: int) -> None:
-            if self.steps == 0:
-                raise KeyboardInterrupt
-            self.steps -= 1
-
-        yield advance
-
-    def note(self, line: str) -> None:
-        """Nothing to tell."""
 
 
 def trained(folder: Path, architecture: str = "builtin", progress: Progress = SILENT, **changes) -> list[str]:

@@ -1,7 +1,5 @@
-"""Rows of the toy pool in a target's tokens, models to start from, and a progress that stops a training."""
+"""Rows of the toy pool in a target's tokens, and settings to train on them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +29,3 @@ def asked(**changes: Any) -> TrainSettings:
 def rows_for(pool: Path, settings: TrainSettings) -> TargetRows:
     """All rows of a file."""
     return rows_of_file(PoolSettings(paths=(str(pool),)), settings)
-
-
-class StopAfter:
-    """A progress that stops the training, as Ctrl-C would, once it has told of so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    @contextmanager
-    def stage(self, name: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-        def advance(units: int) -> None:
-            if self.steps == 0:
-                raise KeyboardInterrupt
-            self.steps -= 1
-
-        yield advance
-
-    def note(self, line: str) -> None:
-        """Nothing to tell."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from target_toys import StopAfter, asked, rows_for
+from target_toys import asked, rows_for
 from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM
 
 from s2l.errors import NumericsError, RunFolderError, SettingsError
@@ -24,7 +24,7 @@ from s2l.target.schedule import amount_seen, flops_of
 from s2l.target.train import train
 from s2l.target.trainer import TargetTrainer
 from toy_models import loss_of_one_row
-from toy_runs import files_of, tiny_llama
+from toy_runs import StopAfter, files_of, tiny_llama
 
 
 @pytest.fixture(scope="module")

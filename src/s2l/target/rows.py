@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from s2l.config import BUILTIN, PoolSettings, TokenSettings
 from s2l.data.card import kind
+from s2l.data.export import SELECTION
 from s2l.data.pool import read_pool
 from s2l.data.templates import choose_template
 from s2l.data.tokens import fitting_texts, tokenize
@@ -180,7 +181,7 @@ def _template(format_: str, asked: str, learned: str | None, usual: str) -> str:
 
 def _check(pool: Pool, manifest: Mapping[str, Any], folder: Path) -> None:
     """DataError where the subset's files do not hold the rows that were drawn; exact repeats count as one another."""
-    table = pq.read_table(folder / "selection.parquet", columns=["id", "kept", "occurrence"])
+    table = pq.read_table(folder / SELECTION, columns=["id", "kept", "occurrence"])
     kept_N = table["kept"].to_numpy() & (table["occurrence"].to_numpy() == 0)
     drawn = {id_.encode() for id_ in table["id"].filter(kept_N).to_pylist()}
     if len(pool) != manifest["rows"] or not drawn <= set(pool.rows.ids.tolist()):
