@@ -24,7 +24,7 @@ from toy_losses import decaying, make_ids
 from toy_runs import SETTINGS, kept_ids, manifest, s2l, verdicts
 
 AUTHORS = PRESETS["authors"]
-FOLDER = "s2l-11pct-inside-source-start-random-sample-256-iterations-21-small-last-balance-source"
+FOLDER = "s2l-11pct-iterations-21-inside-source-start-random-sample-256-small-last-balance-source"
 
 
 def shares(sizes, budget):

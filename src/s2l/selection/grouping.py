@@ -26,19 +26,19 @@ class ClusterSettings(config.Settings):
         None, description="Clusters K; the paper's number, or the distinct trajectories if fewer."
     )
     representation: Representation = Field("raw", description="What is compared; the paper's raw losses.")
-    inside: Literal["pool", "source"] = Field(
-        "pool", description="Cluster all rows together (the paper), or those of each source, K clusters in each."
-    )
-    start: Start = Field("kmeans++", description="Where k-means starts: k-means++, or rows at random.")
-    sample: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Rows per cluster that k-means is fitted on; all rows if not given (the paper)."
-    )
     iterations: int = Field(100, ge=1, description="Iterations of k-means at most.")
     cluster_seed: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Seed of k-means alone; the run's seed if not given."
     )
     kernel: Kernel = Field(
         "own", description="Whose search finds the nearest centroids, to the same subset; faiss is slower."
+    )
+    inside: Literal["pool", "source"] = Field(
+        "pool", description="Cluster all rows together (the paper), or those of each source, K clusters in each."
+    )
+    start: Start = Field("kmeans++", description="Where k-means starts: k-means++, or rows at random.")
+    sample: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Rows per cluster that k-means is fitted on; all rows if not given (the paper)."
     )
 
 
