@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selection_toys import record, rows_of
 
+from s2l import library
 from s2l.config import SelectSettings
 from s2l.errors import SettingsError
 from s2l.flags import PRESETS, command, validated, with_flags, with_preset
@@ -21,7 +22,8 @@ from s2l.selection.methods.s2l import small_together
 from s2l.selection.select import select
 from s2l.types import Plan
 from toy_losses import decaying, make_ids
-from toy_runs import SETTINGS, kept_ids, manifest, s2l, verdicts
+from toy_runs import FLAGS, SETTINGS, kept_ids, manifest, s2l, verdicts
+from toy_runs import FOLDER as RUN_FOLDER
 
 AUTHORS = PRESETS["authors"]
 FOLDER = "s2l-11pct-iterations-21-inside-source-start-random-sample-256-small-last-balance-source"
@@ -173,6 +175,17 @@ def test_select_draws_with_the_preset_and_tells_its_settings(own_run):
 
 
 AS_FLAGS = [word for name, value in AUTHORS["set"].items() for word in ("--set", f"{name}={value}")]
+
+
+def test_run_sets_the_template_too(toy_pool, own_run):
+    outcome = s2l("run", toy_pool, "--budget", "11%", "--with-random", *FLAGS, "--preset", "authors", "--out", own_run)
+    assert outcome.code == RUN_FOLDER
+    assert "template" in outcome.error
+
+
+def test_python_takes_the_preset_too(toy_pool):
+    with pytest.raises(SettingsError, match="no preset 'theirs'"):
+        library.select(toy_pool, 0.11, preset="theirs")
 
 
 def test_the_command_line_refuses_an_unknown_preset_in_one_line(own_run):
