@@ -50,6 +50,15 @@ FLAGS: Mapping[str, str] = {
     "seed": "seed",
     "examples": "examples",
 }
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "authors": {
+        "template": "alpaca",
+        "method": "s2l",
+        "balance": "source",
+        "set": {"inside": "source", "start": "random", "sample": 256, "iterations": 21, "small": "last"},
+    },
+}
+"""Flags set at once, and what `--set` is given; docs/authors.md says why each."""
 _FLAG_OF = {path: flag for flag, path in FLAGS.items()}
 
 
@@ -86,6 +95,21 @@ def with_flags(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
                 raise SettingsError(f"recipe: {shown(group)} must hold settings by name")
         target[name] = value
     return merged
+
+
+def with_preset(name: str | None, given: Mapping[str, Any], known: Iterable[str] = FLAGS) -> dict[str, Any]:
+    """The flags of the preset that the verb knows, with those given laid over them; one by one inside `--set`.
+
+    Raises SettingsError for a preset that is not there, or whose method is not the one given.
+    """
+    if name is None:
+        return dict(given)
+    if name not in PRESETS:
+        raise SettingsError(f"no preset {shown(name)}; there are: {', '.join(PRESETS)}")
+    preset = {flag: value for flag, value in PRESETS[name].items() if flag in known}
+    if (method := given.get("method", preset["method"])) != preset["method"]:
+        raise SettingsError(f"--preset {name} is of method {preset['method']}: leave out --method {shown(method)}")
+    return {**preset, **given, "set": {**preset["set"], **given.get("set", {})}}
 
 
 def validated(values: Mapping[str, Any]) -> RunSettings:

@@ -308,6 +308,7 @@ class Plan:
     group_N: from 0; the budget is shared evenly over the groups, smallest first. All zeros: no groups, best first.
     score_N: inside a group the lowest score is taken first, ties by id. distance_N: to the group's centre, or nan.
     last_N: rows that the method turns away: none is taken before all others are. group_names: for people, or none.
+    last_name: for people, what the rows of `last_N` are, where that says more than their group.
     facts: what the report and the manifest should say (K, iterations, inertia, …), JSON-able.
     """
 
@@ -317,6 +318,7 @@ class Plan:
     last_N: Bool[np.ndarray, " N"] | None = None
     group_word: str = "cluster"
     group_names: tuple[str, ...] = ()
+    last_name: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
