@@ -245,7 +245,7 @@ def test_the_hub_s_files_are_one_line_without_a_connection(monkeypatch: pytest.M
     assert "hf_planted" not in str(error.value)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("s3fs") is None, reason="NOT TESTED: s3:// needs s3fs, which is missing")
+@pytest.mark.skipif(importlib.util.find_spec("s3fs") is None, reason="s3:// IS NOT TESTED HERE: s3fs is not installed")
 def test_s3_without_a_server_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as gone:
         endpoint = gone.url

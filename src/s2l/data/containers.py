@@ -72,11 +72,11 @@ def open_bytes(path: str | Path, compression: str | None, digest: Digest | None 
 
     digest: told of all bytes as they are stored, where the path is a URL.
     """
-    remote = io.BufferedReader(RemoteBytes(str(path), digest), BUFFER) if is_url(path) else None
+    remote = is_url(path)
     if compression is None:
-        return remote or Path(path).open("rb")
+        return io.BufferedReader(RemoteBytes(str(path), digest), BUFFER) if remote else Path(path).open("rb")
     # Not the zstandard package: its reader takes a truncated file for a complete one.
-    stored = pa.OSFile(str(path)) if remote is None else pa.PythonFile(remote, mode="r")
+    stored = pa.PythonFile(RemoteBytes(str(path), digest), mode="r") if remote else pa.OSFile(str(path))
     stream = pa.CompressedInputStream(stored, CODECS[compression])
     return io.BufferedReader(cast(io.RawIOBase, stream), BUFFER)
 

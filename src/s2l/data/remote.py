@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import mmap
 import shutil
 import tempfile
@@ -49,7 +50,8 @@ class RemoteBytes(io.RawIOBase):
 
     def __init__(self, url: str, digest: Digest | None = None) -> None:
         super().__init__()
-        self._url, self._digest, self._read, self._file = url, digest, 0, None
+        self._url, self._digest, self._read = url, digest, 0
+        self._file: Any = None
         with one_line(url):
             self._file = _opened(url)
 
@@ -60,7 +62,7 @@ class RemoteBytes(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """The next bytes; 0 at the end."""
         with one_line(self._url):
-            data: bytes = self._file.read(len(buffer)) if len(buffer) else b""  # type: ignore[attr-defined]
+            data: bytes = self._file.read(len(buffer)) if len(buffer) else b""
         size = getattr(self._file, "size", None)
         if not data and len(buffer) and isinstance(size, int) and self._read != size:
             raise _broke(self._url, f"after {self._read:,} of {size:,} bytes")
@@ -99,14 +101,18 @@ def fetched(url: str, digest: Digest | None = None) -> pa.BufferReader:
 def one_line(url: str) -> Iterator[None]:
     """Whatever a file system or its library raises becomes one line.
 
-    The words of libraries are not repeated: they may hold an address that a server signed, or a key.
+    The words of libraries, and what they log, are not repeated: it may hold an address that a server signed, or a key.
     """
+    muted = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     except S2LError:
         raise
     except Exception as error:
         raise _explained(url, error) from None
+    finally:
+        logging.disable(muted)
 
 
 def _explained(url: str, error: Exception) -> MachineError:
@@ -127,14 +133,14 @@ def _broke(url: str, how: str) -> MachineError:
 
 
 def _package(protocol: str) -> str:
-    from fsspec.registry import known_implementations
+    from fsspec.registry import known_implementations  # type: ignore[import-untyped]
 
     told = known_implementations.get(protocol, {}).get("err", "a package that is not installed")
     return EXTRAS.get(protocol) or f"another package: {shown(told)[1:-1]}"
 
 
 def _opened(url: str) -> Any:
-    import fsspec
+    import fsspec  # type: ignore[import-untyped]
 
     protocol = protocol_of(url)
     try:
