@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from s2l.data.url import without_secrets
 from s2l.selection.budget import parse_budget
 
 Format = Literal["auto", "instruction", "pair", "messages", "conversations", "text", "tokenized"]
 BUILTIN = "builtin"
+Paths = Annotated[tuple[str, ...], BeforeValidator(without_secrets)]
+"""Files or URLs of rows; SettingsError for a URL with a secret in it."""
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     def require(self) -> None:
         """Raise SettingsError where what is needed is not there; asked before anything is trained."""
@@ -24,7 +27,7 @@ class Settings(BaseModel):
 class PoolSettings(Settings):
     """Where the rows are and how to read them."""
 
-    paths: tuple[str, ...] = Field(description="Files, a saved datasets folder, or a hub id.", min_length=1)
+    paths: Paths = Field(description="Files or their URLs, a saved datasets folder, or a hub id.", min_length=1)
     format: Format = Field("auto", description="Shape of a row; recognised by its columns if auto.")
     columns: dict[str, str] = Field({}, description="Column of each part: prompt=…, response=…, system=…, …")
     source_column: str | None = Field(None, description="Column that names a row's source (default: `source`).")

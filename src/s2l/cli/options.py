@@ -19,7 +19,8 @@ SEVERAL = {**dict.fromkeys(("columns", "where", "set"), "NAME=VALUE"), "model": 
 """Flags that may be repeated, and what each is given."""
 
 Pool = Annotated[
-    list[str], typer.Argument(metavar="POOL...", help="Files, a saved datasets folder, a hub id; or a recipe (.yaml).")
+    list[str],
+    typer.Argument(metavar="POOL...", help="Files or URLs, a saved datasets folder, a hub id; or a recipe (.yaml)."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; the same again goes on where it stopped.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]

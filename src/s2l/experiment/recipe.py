@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from s2l.config import PoolSettings, ProxySettings, Settings, TokenSettings
+from s2l.config import Paths, PoolSettings, ProxySettings, Settings, TokenSettings
 from s2l.errors import S2LError, SettingsError, shown
 from s2l.selection.budget import parse_budget
 from s2l.target.evaluate_settings import EvaluateSettings
@@ -110,7 +110,7 @@ class ExperimentSettings(Settings):
     note: str = Field("", description="What a reader must know before the figures.")
     pool: PoolSettings = Field(description="The rows to choose from, or to split.")
     split: SplitSettings | None = Field(None, description="Cut the pool's files into parts by question.")
-    heldout: tuple[str, ...] = Field((), description="Files of held-out rows, read as the pool's; or split.")
+    heldout: Paths = Field((), description="Files of held-out rows, read as the pool's; or split.")
     tokens: TokenSettings = TokenSettings()
     proxies: dict[Name, ProxySettings] = Field(description="The small models, by name.", min_length=1)
     targets: dict[Name, TrainSettings] = Field(

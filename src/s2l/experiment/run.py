@@ -12,6 +12,7 @@ from typing import Any
 from s2l import __version__
 from s2l.config import BUILTIN, PoolSettings, SelectSettings
 from s2l.data.hub import HUB_ID
+from s2l.data.url import is_url
 from s2l.errors import NumericsError, SettingsError, printable
 from s2l.experiment import costs, questions
 from s2l.experiment.cells import ALL, Cell, budgets_of, cells_of
@@ -89,7 +90,7 @@ def require(settings: ExperimentSettings) -> None:
     need_packages(settings.evaluate)
     settings.evaluate.data_of_tasks()
     for name in (*settings.heldout, *filter(None, [settings.evaluate.summaries, settings.evaluate.bertscore])):
-        if not Path(name).exists() and HUB_ID.fullmatch(name) is None:
+        if not is_url(name) and not Path(name).exists() and HUB_ID.fullmatch(name) is None:
             raise SettingsError(f"{printable(name)}: no such file or folder")
 
 
