@@ -10,6 +10,8 @@ from s2l.selection.budget import parse_budget
 
 Format = Literal["auto", "instruction", "pair", "messages", "conversations", "text", "tokenized"]
 BUILTIN = "builtin"
+RECORDED = "recorded"
+"""The proxy of a run that was recorded during a training of one's own: its weights are not kept."""
 
 
 class Settings(BaseModel):
