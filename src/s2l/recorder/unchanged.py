@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-Kept = tuple[dict[str, Any], dict[str, Any]]
+Kept = tuple[dict[Any, Any], dict[Any, Any]]
 """A dict that is in use, and what was in it."""
 
 
@@ -44,7 +44,7 @@ def _held(module: torch.nn.Module) -> Iterator[Kept]:
     yield from ((value, dict(value)) for value in attributes.values() if isinstance(value, dict))
 
 
-def _put_back(used: dict[str, Any], before: dict[str, Any]) -> None:
+def _put_back(used: dict[Any, Any], before: dict[Any, Any]) -> None:
     for name in used.keys() - before.keys():
         del used[name]
     for name, value in before.items():
