@@ -13,6 +13,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "record.md").read_text(encoding="ut
 EXAMPLES = [code for code in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S) if ".train()" in code]
 
 
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing`:FutureWarning")
 @pytest.mark.parametrize("code", EXAMPLES, ids=["Trainer", "SFTTrainer"])
 def test_the_example_leaves_a_run_to_draw_from(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch.distributed.fsdp import fully_shard
-from toy_trainings import CHECKPOINTS, STEPS, padded, tiny_gpt2, trained, trainer_of
+from toy_trainings import CHECKPOINTS, STEPS, padded, tiny_gpt2, tokens_of, trained, trainer_of
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 import s2l
-from s2l.data.tokens import load_tokens
 from s2l.errors import RunFolderError, SettingsError
 from s2l.proxy.load import NO_WEIGHTS
 from s2l.trajectories import store
@@ -67,7 +66,7 @@ def test_losses_weights_and_random_numbers_are_those_of_a_training_without_it(
 @pytest.mark.parametrize("step", SAVES)
 def test_the_sums_are_those_of_the_checkpoints_that_were_not_needed(recorded: Path, step: int) -> None:
     saved = AutoModelForCausalLM.from_pretrained(recorded / "trained" / f"checkpoint-{step}").eval()
-    tokens = load_tokens(recorded / "run" / "tokens.arrow")
+    tokens = tokens_of(recorded / "run")
     trajectories = store.load(recorded / "run" / "trajectories", [0, *SAVES])
     losses_N = trajectories.losses_NT[:, trajectories.steps.index(step)]
     rows = range(0, len(tokens), 17)
@@ -86,8 +85,13 @@ def test_a_recording_is_a_run_for_every_command(recorded: Path, tmp_path: Path) 
     drawn = command("select", run, "--budget", "11%", "--set", "clusters=5", "--json")
     assert drawn.code == 0, drawn.err
     (subset,) = json.loads(drawn.out)["subsets"]
-    assert subset["rows"] == round(0.11 * 150)
-    for words in (["report", run], ["explain", run, "1"], ["clusters", run], ["compare", run, "--budget", "11%"]):
+    assert subset["rows"] == 17  # 11 % of 150
+    for words in (
+        ["report", run],
+        ["explain", run, tokens_of(run).ids[0].decode()],
+        ["clusters", run],
+        ["compare", run, "--budget", "11%"],
+    ):
         done = command(*words)
         assert done.code == 0, done.err
     found = json.loads(command("status", run, "--json").out)
@@ -183,14 +187,16 @@ def test_a_training_that_ends_early_says_how_far_the_recording_is(model: Path, t
 
 
 def test_rows_of_token_ids_are_scored_as_they_are(model: Path, recorded: Path, tmp_path: Path) -> None:
-    tokens = load_tokens(recorded / "run" / "tokens.arrow")
+    tokens = tokens_of(recorded / "run")
     rows = []
     for row in range(len(tokens)):
         span = slice(*tokens.start_N[row : row + 2])
         labels = np.where(tokens.counted[span], tokens.input_ids[span], -100)
         rows.append({"input_ids": tokens.input_ids[span].tolist(), "labels": labels.tolist()})
     pool = datasets.Dataset.from_list(rows)
-    trained(trainer_of(model, tmp_path, s2l.TrajectoryRecorder(pool, tmp_path / "run", **SMALL)))
+    trained(
+        trainer_of(model, tmp_path, s2l.TrajectoryRecorder(pool, tmp_path / "run", **{**SMALL, "template": "auto"}))
+    )
     ours, theirs = (
         store.load(tmp_path / "run" / "trajectories", SAVES),
         store.load(recorded / "run" / "trajectories", SAVES),
@@ -236,6 +242,7 @@ def test_a_damaged_pool_is_an_error_before_the_first_step(model: Path, tmp_path:
             trained(trainer)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_adapters_are_scored_with_the_model(model: Path, toy_pool: Path, tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
@@ -255,7 +262,7 @@ def test_adapters_are_scored_with_the_model(model: Path, toy_pool: Path, tmp_pat
         callbacks=[recorder],
     )
     trained(adapter)
-    tokens = load_tokens(tmp_path / "run" / "tokens.arrow")
+    tokens = tokens_of(tmp_path / "run")
     losses_NT = store.load(tmp_path / "run" / "trajectories", SAVES).losses_NT
     adapted.eval()
     rows = range(0, len(tokens), 29)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_trainings import tiny_gpt2
+from toy_trainings import tiny_gpt2, tokens_of
 from transformers import AutoModelForCausalLM
 
-from s2l.data.tokens import load_tokens
 from s2l.trajectories import store
 from toy_models import loss_of_one_row
 from toy_runs import files_of, manifest
@@ -69,7 +68,7 @@ def test_losses_of_every_process_are_those_without_it(trainings: Path) -> None:
 def test_every_shard_is_there_with_the_losses_of_the_trained_model(trainings: Path) -> None:
     run = trainings / "with" / "run"
     assert len(list((run / "trajectories" / "step-00000012").iterdir())) == 3
-    tokens, trained = load_tokens(run / "tokens.arrow"), trainings / "with" / "trained" / "checkpoint-12"
+    tokens, trained = tokens_of(run), trainings / "with" / "trained" / "checkpoint-12"
     model = AutoModelForCausalLM.from_pretrained(trained).eval()
     losses_N = store.load(run / "trajectories", [3, 6, 9, 12]).losses_NT[:, -1]
     rows = range(0, len(tokens), 17)

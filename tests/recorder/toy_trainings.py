@@ -1,6 +1,7 @@
 """Trainings of a tiny GPT-2 with dropout on the toy pool, with or without a recorder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from s2l.data.tokens import load_tokens
 from s2l.proxy.builtin import fit_tokenizer
 from s2l.proxy.quiet import quiet
+from s2l.types import Tokens
 from toy_runs import toy_rows
 
 ROWS = 24
@@ -91,3 +94,9 @@ def trained(trainer: Trainer, **how: Any) -> tuple[list[float], torch.Tensor]:
         trainer.train(**how)
     weights = torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
     return torch.stack(losses).tolist(), weights
+
+
+def tokens_of(run: Path) -> Tokens:
+    """The run's tokens, not mapped but in memory."""
+    tokens = load_tokens(run / "tokens.arrow")
+    return replace(tokens, counted=tokens.counted.copy())

@@ -43,7 +43,7 @@ _held: dict[Path, ExitStack] = {}
 """Locks of recordings; one whose training was interrupted in this process gives way to the next."""
 
 
-class TrajectoryRecorder(TrainerCallback):  # type: ignore[misc]
+class TrajectoryRecorder(TrainerCallback):
     """Callback for `transformers.Trainer` and TRL's `SFTTrainer`: leaves a run's folder that `s2l select` draws from.
 
     pool: as for `s2l.select`; rows of text, or of `input_ids` (and `labels`). out: the folder; with several processes
