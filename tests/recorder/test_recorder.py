@@ -81,6 +81,7 @@ def test_a_recording_is_a_run_for_every_command(recorded: Path, tmp_path: Path) 
     run = Path(shutil.copytree(recorded / "run", tmp_path / "run"))
     assert [checkpoint["step"] for checkpoint in manifest(run)["proxy"]["checkpoints"]] == [0, *SAVES]
     assert manifest(run)["subsets"] == []
+    assert manifest(run)["command"] == f"s2l select {recorded / 'run'} --budget 11%"
     assert command("report", run).code == 0
     drawn = command("select", run, "--budget", "11%", "--set", "clusters=5", "--json")
     assert drawn.code == 0, drawn.err
@@ -97,7 +98,7 @@ def test_a_recording_is_a_run_for_every_command(recorded: Path, tmp_path: Path) 
     found = json.loads(command("status", run, "--json").out)
     assert (found["state"], found["missing"], found["damaged"]) == ("finished", [], [])
     left_out = json.loads((run / "comparison.json").read_text())["left_out"]
-    assert {method["name"] for method in left_out if NO_WEIGHTS in method["reason"]} >= {"grand", "rds"}
+    assert {method["method"] for method in left_out if NO_WEIGHTS in method["reason"]} >= {"grand", "rds"}
 
 
 def test_what_needs_the_weights_is_refused_in_one_line(recorded: Path, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def find(folder: Path, step: int) -> Checkpoint | None:
         return None
     try:
         record = read_json(path / RECORD)
-        return Checkpoint(step=step, path=path, sha256=record["sha256"]) if record.get("weights", True) else None
+        checkpoint = Checkpoint(step=step, path=path, sha256=record["sha256"])
+        return checkpoint if record.get("weights", True) else None
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(path) from None
 
