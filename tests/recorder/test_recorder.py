@@ -98,7 +98,7 @@ def test_a_recording_is_a_run_for_every_command(recorded: Path, tmp_path: Path) 
     found = json.loads(command("status", run, "--json").out)
     assert (found["state"], found["missing"], found["damaged"]) == ("finished", [], [])
     left_out = json.loads((run / "comparison.json").read_text())["left_out"]
-    assert {method["method"] for method in left_out if NO_WEIGHTS in method["reason"]} >= {"grand", "rds"}
+    assert {method["method"] for method in left_out if NO_WEIGHTS in method["reason"]} >= {"grand", "semdedup"}
 
 
 def test_what_needs_the_weights_is_refused_in_one_line(recorded: Path, tmp_path: Path) -> None:
