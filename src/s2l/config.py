@@ -11,6 +11,8 @@ from s2l.selection.budget import parse_budget
 
 Format = Literal["auto", "instruction", "pair", "messages", "conversations", "text", "tokenized"]
 BUILTIN = "builtin"
+RECORDED = "recorded"
+"""The proxy of a run that was recorded during a training of one's own: its weights are not kept."""
 Paths = Annotated[tuple[str, ...], BeforeValidator(without_secrets)]
 """Files or URLs of rows; SettingsError for a URL with a secret in it."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from s2l.config import RunSettings
+from s2l.config import RECORDED, RunSettings
 from s2l.errors import S2LError, SettingsError, shown
 
 FLAGS: Mapping[str, str] = {
@@ -139,16 +139,21 @@ def explained(error: ValidationError, prefix: str = "") -> str:
 
 
 def command(settings: RunSettings, out: str) -> str:
-    """The shell command that makes this run, naming every setting that is not its default."""
-    words = ["s2l", "run", *settings.pool.paths]
-    for flag, path in FLAGS.items():
+    """The shell command that makes this run, naming every setting that is not its default.
+
+    Of a run that was recorded during a training of one's own it is the one that draws from it.
+    """
+    recorded = settings.proxy.model == RECORDED
+    words = ["s2l", "select", out] if recorded else ["s2l", "run", *settings.pool.paths]
+    flags = {flag: path for flag, path in FLAGS.items() if not recorded or path.startswith("select.") or path == "seed"}
+    for flag, path in flags.items():
         value: Any = settings
         for name in path.split("."):
             value = getattr(value, name)
         if value == field_of(path).get_default(call_default_factory=True):
             continue
         words += _written(flag, value)
-    return shlex.join([*words, "--out", out])
+    return shlex.join(words if recorded else [*words, "--out", out])
 
 
 def _written(flag: str, value: Any) -> list[str]:

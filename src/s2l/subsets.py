@@ -14,10 +14,11 @@ from s2l.config import RunSettings
 from s2l.data.card import Origin
 from s2l.data.export import export
 from s2l.errors import RunFolderError
-from s2l.files import read_json, write_json, written_whole
+from s2l.files import read_json, read_record, write_json, written_whole
 from s2l.flags import command
 from s2l.progress import Progress
 from s2l.provenance import provenance
+from s2l.proxy.stage import START
 from s2l.run_folder import MANIFEST, RunFolder
 from s2l.selection.budget import parse_budget
 from s2l.selection.keep import read_keep
@@ -81,7 +82,7 @@ def export_subset(
     )
     origin = Origin(
         budget=budget,
-        proxy=settings.proxy.model,
+        proxy=read_record(folder.proxy / START)["model"],
         seed=settings.seed,
         command=command(asked, "RUN"),
         signal=strength.sentence,

@@ -41,9 +41,11 @@ def damage(path: Path) -> list[str]:
 
 def missing(folder: RunFolder, manifest: Mapping[str, Any], shards: int) -> list[str]:
     """What a finished run of so many shards a checkpoint should have and has not."""
-    steps = [f"step-{checkpoint['step']:08d}" for checkpoint in manifest["proxy"]["checkpoints"]]
+    checkpoints = manifest["proxy"]["checkpoints"]
+    steps = [f"step-{checkpoint['step']:08d}" for checkpoint in checkpoints]
+    kept = [step for step, checkpoint in zip(steps, checkpoints, strict=True) if checkpoint.get("weights", True)]
     wanted = [folder.rows, folder.tokens, folder.tokenizer, folder.signal]
-    wanted += [folder.proxy / step / "model.safetensors" for step in steps]
+    wanted += [folder.proxy / step / "model.safetensors" for step in kept]
     wanted += [folder.trajectories / step / f"shard-{k:05d}.parquet" for step in steps for k in range(shards)]
     wanted += [folder.path / subset["path"] for subset in manifest.get("subsets", [])]
     return [str(path.relative_to(folder.path)) for path in wanted if not path.exists()]

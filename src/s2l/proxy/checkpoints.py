@@ -42,12 +42,14 @@ def save(model: PreTrainedModel, folder: Path, step: int) -> Checkpoint:
 
 
 def find(folder: Path, step: int) -> Checkpoint | None:
-    """The checkpoint at `step` if it was saved."""
+    """The checkpoint at `step` if its weights were saved."""
     path = folder_of(folder, step)
     if not path.is_dir():
         return None
     try:
-        return Checkpoint(step=step, path=path, sha256=read_json(path / RECORD)["sha256"])
+        record = read_json(path / RECORD)
+        checkpoint = Checkpoint(step=step, path=path, sha256=record["sha256"])
+        return checkpoint if record.get("weights", True) else None
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(path) from None
 

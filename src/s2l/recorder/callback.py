@@ -1,0 +1,196 @@
+"""TrajectoryRecorder: a callback that records the losses of a pool while a Trainer trains, without checkpoints."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import datasets
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from s2l.config import RECORDED, RunSettings
+from s2l.errors import S2LError, SettingsError, quoting_rows
+from s2l.flags import FLAGS, validated, with_flags
+from s2l.progress import SILENT, Progress
+from s2l.recorder.processes import Processes, joined
+from s2l.recorder.recording import Recording, check_past, finish, opened, plan_of, prepare, record_step
+from s2l.recorder.unchanged import unchanged
+from s2l.recorder.weights import plain, refuse_shards, use_own_forward
+from s2l.run_folder import RunFolder, hold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+IN_MEMORY = "memory"
+OF_SCORING = {"checkpoints", "initial-checkpoint", "precision", "batch-tokens", "threads", "seed", "examples"}
+TAKEN = sorted(
+    OF_SCORING | {flag for flag, path in FLAGS.items() if path.startswith(("pool.", "tokens.")) and flag != "tokenizer"}
+)
+"""Flags of `s2l run` that a recorder takes."""
+PAPERS_BUDGET = "11%"
+_held: dict[Path, ExitStack] = {}
+"""Locks of recordings; one whose training was interrupted in this process gives way to the next."""
+
+
+class TrajectoryRecorder(TrainerCallback):
+    """Callback for `transformers.Trainer` and TRL's `SFTTrainer`: leaves a run's folder that `s2l select` draws from.
+
+    pool: as for `s2l.select`; rows of text, or of `input_ids` (and `labels`). out: the folder; with several processes
+    all must reach it. tokenizer: the trainer's own if not given. flags: those of `s2l run` that concern the pool, the
+    template and the checkpoints, with `_` for `-`, such as max_length=1024, checkpoints=12 or columns={...}.
+
+    The training is as it is without: what it draws at random, its gradients, its losses. At its beginning errors of
+    `s2l.errors` are raised; later ones end the recording with a warning, and the training goes on.
+    """
+
+    def __init__(
+        self,
+        pool: str | Path | Sequence[str | Path] | datasets.Dataset,
+        out: str | Path,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        progress: Progress = SILENT,
+        **flags: Any,
+    ) -> None:
+        self.settings = _settings(pool, flags)
+        self.out = Path(out)
+        self.dataset = pool if isinstance(pool, datasets.Dataset) else None
+        self.tokenizer = tokenizer
+        self.progress = progress
+        self.recording: Recording | None = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **given: Any,
+    ) -> None:
+        """Read and tokenize the pool, on the first process; record the losses before training if that was asked."""
+        model = plain(given["model"])
+        refuse_shards(model, args)
+        tokenizer = self.tokenizer or given.get("processing_class")
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise SettingsError("TrajectoryRecorder: tokenizer=… is needed, a fast one: the trainer has none")
+        plan = plan_of(args, state, self.settings, model, len(tokenizer))
+        processes = joined()
+        try:
+            with unchanged(given["model"]), quoting_rows(self.settings.examples):
+                use_own_forward(model)
+                with processes.together():
+                    if processes.leads:
+                        folder = _hold(self.out)
+                        prepare(folder, self.settings, self.dataset, tokenizer, model, plan, self.progress)
+                with processes.together():
+                    self.recording = opened(self.out, self.settings, processes, self.progress)
+                    check_past(self.recording, state.global_step)
+        except S2LError:
+            self.recording = None
+            self._leave(processes)
+            raise
+        if state.global_step == 0:
+            self._record(given["model"], 0)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **given: Any,
+    ) -> None:
+        """Record the losses if this is one of the checkpoints."""
+        self._record(given["model"], state.global_step)
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **given: Any,
+    ) -> None:
+        """Complete the folder, if all checkpoints are recorded."""
+        if self.recording is None:
+            return
+        recording, self.recording = self.recording, None
+        done = sum(recording.digest_at(step) is not None for step in recording.steps)
+        with unchanged(given["model"]):
+            if done < len(recording.steps):
+                _warn(
+                    f"{self.out}: the training ended at step {state.global_step} of {state.max_steps}, with {done} of "
+                    f"{len(recording.steps)} checkpoints recorded; go on with the training to finish the recording"
+                )
+            else:
+                self._finish(recording)
+        self._leave(recording.processes)
+
+    def _record(self, model: Any, step: int) -> None:
+        recording = self.recording
+        if recording is None or step not in recording.steps:
+            return
+        with unchanged(model):
+            try:
+                own: PreTrainedModel = plain(model)
+                use_own_forward(own)
+                with quoting_rows(self.settings.examples):
+                    record_step(recording, own, step)
+            except S2LError as error:
+                self.recording = None
+                self._leave(recording.processes)
+                _warn(f"{self.out}: no more is recorded, the training goes on: {error}")
+
+    def _finish(self, recording: Recording) -> None:
+        try:
+            with recording.processes.together():
+                if recording.processes.leads:
+                    finish(recording)
+        except S2LError as error:
+            _warn(f"{self.out}: the recording is not finished: {error}")
+
+    def _leave(self, processes: Processes) -> None:
+        if processes.leads:
+            _release(self.out)
+        processes.part()
+
+
+def _settings(pool: Any, flags: Mapping[str, Any]) -> RunSettings:
+    given = {name.replace("_", "-"): value for name, value in flags.items()}
+    for flag in given:
+        if flag not in TAKEN:
+            raise TypeError(
+                f"TrajectoryRecorder() got an unexpected keyword argument '{flag.replace('-', '_')}'; it takes: "
+                + ", ".join(name.replace("-", "_") for name in TAKEN)
+            )
+    one = isinstance(pool, str | Path)
+    paths = (IN_MEMORY,) if isinstance(pool, datasets.Dataset) else (str(pool),) if one else tuple(map(str, pool))
+    values = with_flags({}, {**given, "budget": (PAPERS_BUDGET,), "proxy": RECORDED, "tokenizer": RECORDED})
+    return validated({**values, "pool": {**values.get("pool", {}), "paths": paths}})
+
+
+def _hold(path: Path) -> RunFolder:
+    """The folder, for this process alone until `_release`."""
+    _release(path)
+    with ExitStack() as stack:
+        folder = stack.enter_context(hold(path))
+        _held[path.resolve()] = stack.pop_all()
+    return folder
+
+
+def _release(path: Path) -> None:
+    held = _held.pop(path.resolve(), None)
+    if held is not None:
+        held.close()
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=2)
