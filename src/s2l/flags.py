@@ -50,6 +50,7 @@ FLAGS: Mapping[str, str] = {
     "seed": "seed",
     "examples": "examples",
 }
+HOW_TO_SCORE = frozenset({"precision", "device", "threads", "processes", "batch_tokens"})
 _FLAG_OF = {path: flag for flag, path in FLAGS.items()}
 
 
@@ -116,8 +117,12 @@ def explained(error: ValidationError, prefix: str = "") -> str:
 
 def command(settings: RunSettings, out: str) -> str:
     """The shell command that makes this run, naming every setting that is not its default."""
-    words = ["s2l", "run", *settings.pool.paths]
+    recorded = settings.recorded or ()
+    words = ["s2l", "record" if recorded else "run", *settings.pool.paths]
+    words += [word for named in recorded for word in ("--checkpoints", named)]
     for flag, path in FLAGS.items():
+        if recorded and not of_record(path):
+            continue
         value: Any = settings
         for name in path.split("."):
             value = getattr(value, name)
@@ -125,6 +130,11 @@ def command(settings: RunSettings, out: str) -> str:
             continue
         words += _written(flag, value)
     return shlex.join([*words, "--out", out])
+
+
+def of_record(path: str) -> bool:
+    """Whether the setting at the dotted `path` is one of `s2l record`."""
+    return path.partition(".")[0] not in {"proxy", "select"} or path.partition(".")[2] in HOW_TO_SCORE
 
 
 def _written(flag: str, value: Any) -> list[str]:

@@ -29,10 +29,10 @@ def of_run(
     strength: Signal,
     subsets: Sequence[SubsetFolder],
 ) -> dict[str, Any]:
-    """The manifest; `selection_sha256` is that of the first budget."""
+    """The manifest; `selection_sha256` is that of the first budget, null where nothing was drawn."""
     made_from = provenance(folder)
     return made_from | {
-        "selection_sha256": subsets[0].manifest["selection_sha256"],
+        "selection_sha256": subsets[0].manifest["selection_sha256"] if subsets else None,
         "settings": settings.model_dump(mode="json"),
         "command": command(settings, str(folder.path)),
         "pool": made_from["pool"] | _counts(rows),

@@ -22,6 +22,8 @@ from s2l.ids import are_unique, find_ids, id_order
 Role = Literal["system", "user", "input", "assistant", "tool", "text"]
 STATISTICS = ("nll", "hits", "p_target", "p_max", "entropy", "el2n", "margin")
 ID_LENGTH = 24
+LEFT = "model"
+"""In the record of a checkpoint that another trainer left: where its weights are; they are not copied."""
 AT_ONCE = 65_536
 """Rows whose tokens are counted at once."""
 

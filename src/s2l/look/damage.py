@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from s2l.files import PART, read_json
 from s2l.run_folder import RunFolder
+from s2l.types import LEFT
 
 RECORDS = ("*.json", "proxy/*.json", "proxy/step-*/*.json", "trajectories/*.json", "subsets/*/manifest.json")
 TABLES = ("rows.parquet", "trajectories/step-*/*.parquet", "subsets/*/selection.parquet")
@@ -43,7 +44,8 @@ def missing(folder: RunFolder, manifest: Mapping[str, Any], shards: int) -> list
     """What a finished run of so many shards a checkpoint should have and has not."""
     steps = [f"step-{checkpoint['step']:08d}" for checkpoint in manifest["proxy"]["checkpoints"]]
     wanted = [folder.rows, folder.tokens, folder.tokenizer, folder.signal]
-    wanted += [folder.proxy / step / "model.safetensors" for step in steps]
+    own = [step for step, told in zip(steps, manifest["proxy"]["checkpoints"], strict=True) if LEFT not in told]
+    wanted += [folder.proxy / step / "model.safetensors" for step in own]
     wanted += [folder.trajectories / step / f"shard-{k:05d}.parquet" for step in steps for k in range(shards)]
     wanted += [folder.path / subset["path"] for subset in manifest.get("subsets", [])]
     return [str(path.relative_to(folder.path)) for path in wanted if not path.exists()]
