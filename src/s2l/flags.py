@@ -116,9 +116,10 @@ def explained(error: ValidationError, prefix: str = "") -> str:
 
 
 def command(settings: RunSettings, out: str) -> str:
-    """The shell command that makes this run, naming every setting that is not its default."""
-    recorded = settings.recorded or ()
-    words = ["s2l", "record" if recorded else "run", *settings.pool.paths]
+    """The shell commands that make this run, naming every setting that is not its default."""
+    recorded, added = settings.recorded or (), settings.added or ()
+    first = len(settings.pool.paths) - sum(added)
+    words = ["s2l", "record" if recorded else "run", *settings.pool.paths[:first]]
     words += [word for named in recorded for word in ("--checkpoints", named)]
     for flag, path in FLAGS.items():
         if recorded and not of_record(path):
@@ -129,7 +130,12 @@ def command(settings: RunSettings, out: str) -> str:
         if value == field_of(path).get_default(call_default_factory=True):
             continue
         words += _written(flag, value)
-    return shlex.join([*words, "--out", out])
+    lines = [shlex.join([*words, "--out", out])]
+    for count in added:
+        files = [word for path in settings.pool.paths[first : first + count] for word in ("--add", path)]
+        lines.append(shlex.join(["s2l", "record", out, *files]))
+        first += count
+    return " && ".join(lines)
 
 
 def of_record(path: str) -> bool:

@@ -56,8 +56,8 @@ def run(
     dataset: the pool itself where it lives in memory; `settings.pool` then says only how to read its rows.
     Started by a launcher as several processes, the first does the job, and the others help to train and return {}.
     """
-    if settings.recorded:
-        raise SettingsError(f"made by another verb, which repeats it: {command(settings, str(out))}")
+    if settings.recorded or settings.added:
+        raise SettingsError(f"made by other commands, which repeat it: {command(settings, str(out))}")
     settings = settings.model_copy(update={"select": settled(settings.select)})
     device_for(settings.proxy.device)
     with joined() as ranks:

@@ -3,11 +3,13 @@
 import json
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import snapshot_download
 from peft import PeftModel
 from trainings import by_trainer, by_trl_with_lora, steps_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,7 +19,7 @@ from s2l.data.tokens import load_tokens
 from s2l.trajectories import store
 from s2l.types import Tokens
 from toy_models import loss_of_one_row
-from toy_runs import FOLDER, SETTINGS, Outcome, files_of, kept_ids, manifest, s2l, tiny_llama
+from toy_runs import FOLDER, SETTINGS, Outcome, files_of, kept_ids, manifest, s2l, tiny_llama, write_jsonl
 
 SHORT = ("--max-length", "48", "--threads", "1", "--template", "short")
 
@@ -150,6 +152,46 @@ def test_one_more_checkpoint_is_scored_alone_and_gives_the_run_of_all(
     assert len(list(run.glob("earlier/*/subsets/s2l-20"))) == 1
     ok(s2l("select", run, "--budget", "20"))
     assert manifest(run)["proxy"]["plan"]["saves"] == [2, 4, 6]
+
+
+def test_a_checkpoint_that_comes_after_added_rows_scores_them_too(
+    toy_pool: Path, full: Path, finished: Path, tmp_path: Path
+) -> None:
+    some, run = tmp_path / "some", tmp_path / "run"
+    for step in (2, 4):
+        shutil.copytree(full / f"checkpoint-{step}", some / f"checkpoint-{step}")
+    ok(record(toy_pool, some, run))
+    more = write_jsonl(tmp_path / "more.jsonl", [{"instruction": "Add 1 and 900.", "output": "1 + 900 = 901"}])
+    ok(s2l("record", run, "--add", more))
+    before = files_of(run / "trajectories")
+    shutil.copytree(full / "checkpoint-6", some / "checkpoint-6")
+    ok(record(toy_pool, some, run, "--processes", "2"))
+    after = files_of(run / "trajectories")
+    assert set(before.items()) <= set(after.items())
+    assert set(files_of(finished / "trajectories").items()) <= set(after.items())
+    assert set(after) - set(before) == {f"step-00000006/{name}-00000.parquet" for name in ("shard", "added-001-shard")}
+    assert losses(run).shape == (len(losses(finished)) + 1, 3)
+    assert not list(run.glob("*.part"))
+
+
+def test_revisions_on_the_hub_and_weights_in_several_files_are_read(
+    toy_pool: Path, full: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = tmp_path / "hub"
+    for step in (2, 4, 6):
+        commit = f"{step:040x}"
+        there = hub / "models--org--name/snapshots" / commit
+        AutoModelForCausalLM.from_pretrained(full / f"checkpoint-{step}").save_pretrained(there, max_shard_size="60KB")
+        assert (there / "model.safetensors.index.json").is_file()
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(full / f"checkpoint-{step}" / file, there)
+        (hub / "models--org--name/refs").mkdir(exist_ok=True)
+        (hub / f"models--org--name/refs/step{step}").write_text(commit)
+    from_cache = partial(snapshot_download, cache_dir=hub, local_files_only=True)
+    monkeypatch.setattr("s2l.proxy.load.snapshot_download", from_cache)
+    ok(record(toy_pool, ",".join(f"org/name@step{step}" for step in (4, 2, 6)), tmp_path / "run"))
+    np.testing.assert_array_equal(losses(tmp_path / "run"), losses(finished))
+    assert manifest(tmp_path / "run")["proxy"]["start"]["model"] == "org/name"
 
 
 def test_a_checkpoint_that_is_gone_keeps_its_losses(toy_pool: Path, full: Path, tmp_path: Path) -> None:

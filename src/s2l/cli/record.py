@@ -33,12 +33,21 @@ def record(
             help="What a training left: its folder, folders of checkpoints, or NAME@step1000,NAME@step2000 of the hub.",
         ),
     ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add", metavar="FILE", help="Rows to add to a run, scored at its checkpoints; may be repeated."),
+    ] = None,
     out: Out = None,
     as_json: AsJson = False,
     *,
     given: Mapping[str, Any],
 ) -> None:
-    """Record the losses of a pool at checkpoints that another trainer left; then s2l select draws from them."""
+    """Record the losses of a pool at checkpoints that another trainer left, or of rows that are added to a run."""
+    if add:
+        named = [f"--{flag}" for flag in given]
+        named += ["--checkpoints"] * bool(checkpoints) + ["--out"] * (out is not None)
+        _add(pool, add, named, as_json)
+        return
     if not checkpoints:
         raise SettingsError("--checkpoints DIR: say which checkpoints (to train a proxy here: s2l run)")
     if out is None:
@@ -50,6 +59,18 @@ def record(
 
         manifest = record_checkpoints(settings, out, progress)
     _print(manifest, out, as_json)
+
+
+def _add(run: list[str], files: list[str], named: list[str], as_json: bool) -> None:
+    if named:
+        raise SettingsError(f"{named[0]}: rows are added to a run with its own settings: s2l record RUN --add FILE")
+    if len(run) != 1:
+        raise SettingsError("--add: name one run, and every file with an --add of its own")
+    with screen() as progress:
+        from s2l.recording.added import add_rows
+
+        manifest = add_rows(Path(run[0]), files, progress)
+    _print(manifest, Path(run[0]), as_json)
 
 
 def _print(manifest: dict[str, Any], run: Path, as_json: bool) -> None:

@@ -40,13 +40,13 @@ def damage(path: Path) -> list[str]:
     return found
 
 
-def missing(folder: RunFolder, manifest: Mapping[str, Any], shards: int) -> list[str]:
-    """What a finished run of so many shards a checkpoint should have and has not."""
+def missing(folder: RunFolder, manifest: Mapping[str, Any], shards: Sequence[str]) -> list[str]:
+    """What a finished run, with these shards of each checkpoint, should have and has not."""
     steps = [f"step-{checkpoint['step']:08d}" for checkpoint in manifest["proxy"]["checkpoints"]]
     wanted = [folder.rows, folder.tokens, folder.tokenizer, folder.signal]
     own = [step for step, told in zip(steps, manifest["proxy"]["checkpoints"], strict=True) if LEFT not in told]
     wanted += [folder.proxy / step / "model.safetensors" for step in own]
-    wanted += [folder.trajectories / step / f"shard-{k:05d}.parquet" for step in steps for k in range(shards)]
+    wanted += [folder.trajectories / step / shard for step in steps for shard in shards]
     wanted += [folder.path / subset["path"] for subset in manifest.get("subsets", [])]
     return [str(path.relative_to(folder.path)) for path in wanted if not path.exists()]
 

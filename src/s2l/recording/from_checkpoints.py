@@ -52,7 +52,8 @@ def record_checkpoints(
     with hold(out) as folder, quoting_rows(settings.examples):
         found = find_checkpoints(settings.recorded, progress)
         asked = settings.model_copy(update={"proxy": settings.proxy.model_copy(update={"model": _model(found)})})
-        pool = read(as_claimed(asked, folder), folder, progress, dataset)
+        asked = as_claimed(asked, folder)
+        pool = read(asked, folder, progress, dataset)
         tokenizer = keep_tokenizer(found, settings.tokens.tokenizer, folder.tokenizer)
         known = known_records(folder)
         records = known | {left.step: _as_known(left, known, folder) for left in found}
@@ -87,14 +88,17 @@ def complete(settings: RunSettings, folder: RunFolder, progress: Progress) -> di
 
 
 def as_claimed(settings: RunSettings, folder: RunFolder) -> RunSettings:
-    """The settings as the run's own claim has what may differ: which checkpoints, and what they are called."""
+    """The settings as the run's own claim has what may differ: checkpoints, what they are called, added rows."""
     if not (folder.path / RUN).is_file():
         return settings
     made = validated(folder.claimed()["settings"])
     if not made.recorded:
         raise RunFolderError(f"{folder.path}: a run that trained its own checkpoints; use another --out")
     proxy = settings.proxy.model_copy(update={"model": made.proxy.model})
-    return settings.model_copy(update={"recorded": made.recorded, "proxy": proxy})
+    update = {"recorded": made.recorded, "proxy": proxy}
+    if made.added and settings.pool.paths == made.pool.paths[: -sum(made.added)]:
+        update |= {"pool": settings.pool.model_copy(update={"paths": made.pool.paths}), "added": made.added}
+    return settings.model_copy(update=update)
 
 
 def known_records(folder: RunFolder) -> dict[int, dict[str, Any]]:
@@ -134,7 +138,7 @@ def _as_known(left: Left, known: Mapping[int, Mapping[str, Any]], folder: RunFol
             f"{left.name}: not the checkpoint of step {left.step} that was recorded into {folder.path}; "
             "use another --out"
         )
-    return before if is_there(before) else record
+    return dict(before) if is_there(before) else record
 
 
 def _model(found: Sequence[Left]) -> str:
