@@ -113,6 +113,12 @@ class RunSettings(Settings):
     proxy: ProxySettings = ProxySettings()
     select: SelectSettings
     seed: int = Field(0, ge=0, lt=2**32, description="Of training order, clustering and drawing.")
+    recorded: tuple[str, ...] | None = Field(
+        None, description="Checkpoints of another training, where `s2l record` took the losses from them."
+    )
+    added: tuple[int, ...] | None = Field(
+        None, description="How many of the last files came with each `s2l record RUN --add`."
+    )
     examples: bool = Field(
         True, description="Show rows in the run's page and in messages; without, no text of a row stands there."
     )

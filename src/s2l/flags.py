@@ -59,6 +59,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Flags set at once, and what `--set` is given; docs/authors.md says why each."""
+HOW_TO_SCORE = frozenset({"precision", "device", "threads", "processes", "batch_tokens"})
 _FLAG_OF = {path: flag for flag, path in FLAGS.items()}
 
 
@@ -139,21 +140,42 @@ def explained(error: ValidationError, prefix: str = "") -> str:
 
 
 def command(settings: RunSettings, out: str) -> str:
-    """The shell command that makes this run, naming every setting that is not its default.
+    """The shell commands that make this run, naming every setting that is not its default.
 
     Of a run that was recorded during a training of one's own it is the one that draws from it.
     """
-    recorded = settings.proxy.model == RECORDED
-    words = ["s2l", "select", out] if recorded else ["s2l", "run", *settings.pool.paths]
-    flags = {flag: path for flag, path in FLAGS.items() if not recorded or path.startswith("select.") or path == "seed"}
-    for flag, path in flags.items():
+    taught = settings.proxy.model == RECORDED
+    recorded, added = settings.recorded or (), settings.added or ()
+    first = len(settings.pool.paths) - sum(added)
+    words = ["s2l", "record" if recorded else "run", *settings.pool.paths[:first]]
+    words += [word for named in recorded for word in ("--checkpoints", named)]
+    if taught:
+        words = ["s2l", "select", out]
+    for flag, path in FLAGS.items():
+        if (recorded and not of_record(path)) or (taught and not of_draw(path)):
+            continue
         value: Any = settings
         for name in path.split("."):
             value = getattr(value, name)
         if value == field_of(path).get_default(call_default_factory=True):
             continue
         words += _written(flag, value)
-    return shlex.join(words if recorded else [*words, "--out", out])
+    lines = [shlex.join(words if taught else [*words, "--out", out])]
+    for count in added:
+        files = [word for path in settings.pool.paths[first : first + count] for word in ("--add", path)]
+        lines.append(shlex.join(["s2l", "record", out, *files]))
+        first += count
+    return " && ".join(lines)
+
+
+def of_record(path: str) -> bool:
+    """Whether the setting at the dotted `path` is one of `s2l record`."""
+    return path.partition(".")[0] not in {"proxy", "select"} or path.partition(".")[2] in HOW_TO_SCORE
+
+
+def of_draw(path: str) -> bool:
+    """Whether the setting at the dotted `path` is one of `s2l select`."""
+    return path.startswith("select.") or path == "seed"
 
 
 def _written(flag: str, value: Any) -> list[str]:

@@ -63,6 +63,7 @@ def _counts(rows: Rows) -> dict[str, Any]:
         "excluded": [
             {"reason": reason, "rows": n, "first": first[reason]} for reason, n in Counter(kinds.values()).most_common()
         ],
+        "added": int((~rows.trained_on_N).sum()),
         "exact_repeats": int((rows.occurrence_N > 0).sum()),
         "rows_by_source": {source: int(n) for source, n in zip(rows.sources, by_source, strict=True)},
     }

@@ -19,9 +19,9 @@ from s2l.data.pool import digest_of_files, pool_from_dataset, read_pool
 from s2l.data.rows_file import load_rows, place_of, save_rows
 from s2l.data.tokens import fitting_texts, load_tokens, save_tokens, tokenize
 from s2l.data.url import is_url
-from s2l.errors import DataError, RunFolderError, printable, quoting_rows
+from s2l.errors import DataError, RunFolderError, SettingsError, printable, quoting_rows
 from s2l.files import read_record, write_json
-from s2l.flags import validated
+from s2l.flags import command, validated
 from s2l.ids import id_order
 from s2l.progress import SILENT, Progress
 from s2l.proxy.load import load_tokenizer
@@ -57,6 +57,8 @@ def run(
     dataset: the pool itself where it lives in memory; `settings.pool` then says only how to read its rows.
     Started by a launcher as several processes, the first does the job, and the others help to train and return {}.
     """
+    if settings.recorded or settings.added:
+        raise SettingsError(f"made by other commands, which repeat it: {command(settings, str(out))}")
     settings = settings.model_copy(update={"select": settled(settings.select)})
     device_for(settings.proxy.device)
     with joined() as ranks:

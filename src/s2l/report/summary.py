@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s2l.errors import printable
+from s2l.report.added import added_later
 from s2l.report.screen import duration
 
 MOST_SOURCES = 40
@@ -31,6 +32,9 @@ def _facts(manifest: Mapping[str, Any], folder: str) -> RenderableType:
         table.add_row(name, Text(printable(text), style=style))
 
     row("rows read", f"{pool['read']:,} ({pool['exact_repeats']:,} exact repeats of another row)")
+    if pool.get("added"):
+        sentence, loud = added_later(pool["added"], pool["read"])
+        row("added later", sentence, "bold red" if loud else "")
     excluded = sum(entry["rows"] for entry in pool["excluded"])
     row("excluded", f"{excluded:,}" if excluded else "none")
     for entry in pool["excluded"]:

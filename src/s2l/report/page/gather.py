@@ -15,6 +15,7 @@ from s2l.files import read_record
 from s2l.flags import command, validated
 from s2l.progress import SILENT, Progress
 from s2l.proxy.stage import START
+from s2l.report.added import added_later
 from s2l.report.page.changes import changes
 from s2l.report.page.examples import examples
 from s2l.report.page.groups import curves, groups_of
@@ -70,7 +71,7 @@ def summary(run: Seen) -> dict[str, Any]:
         "excluded": exclusions(run),
         "exact_repeats": int((run.rows.occurrence_N > 0).sum()),
         "sources": int((np.bincount(run.rows.source_N, minlength=1) > 0).sum()),
-        "notices": [printable(notice) for notice in run.claimed["pool"]["notices"]],
+        "notices": [printable(notice) for notice in run.claimed["pool"]["notices"]] + _added(run),
         "proxy": {
             "model": name_of(start["model"]),
             "parameters": start["parameters"],
@@ -86,6 +87,15 @@ def summary(run: Seen) -> dict[str, Any]:
         "peak_memory_bytes": manifest.get("peak_memory_bytes"),
         "command": manifest.get("command") or command(settings, str(run.folder.path)),
     }
+
+
+def _added(run: Seen) -> list[str]:
+    """A notice where rows were added later."""
+    added = int((~run.rows.trained_on_N).sum())
+    if not added:
+        return []
+    sentence, loud = added_later(added, len(run.rows))
+    return [f"Warning: {sentence}" if loud else sentence]
 
 
 def exclusions(run: Seen) -> list[dict[str, Any]]:
