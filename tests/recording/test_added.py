@@ -258,3 +258,10 @@ def test_the_runs_own_command_says_how_it_goes_on(own_run: Path, more: Path) -> 
     again = s2l("run", own_run / "manifest.json", "--out", own_run.with_name("other"))
     assert again.code == SETTINGS
     assert "made by other commands, which repeat it: s2l run" in again.error
+
+
+def test_a_url_with_a_secret_is_refused_and_written_nowhere(own_run: Path) -> None:
+    before = files_of(own_run)
+    outcome = s2l("record", own_run, "--add", "https://host/more.jsonl?token=planted")
+    assert outcome.code == SETTINGS and "may be a secret" in outcome.error
+    assert "planted" not in outcome.err and files_of(own_run) == before

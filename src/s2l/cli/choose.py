@@ -15,9 +15,9 @@ from s2l.cli.options import AsJson, Out, Pool, Preset, Run, with_flags_of
 from s2l.cli.recipes import is_recipe, recipe
 from s2l.config import SelectSettings, Settings
 from s2l.errors import SettingsError, printable, shown
-from s2l.flags import FLAGS, explained, validated, with_flags, with_preset
+from s2l.flags import FLAGS, explained, of_draw, validated, with_flags, with_preset
 
-DRAW_FLAGS = tuple(flag for flag, path in FLAGS.items() if path.startswith("select.") or path == "seed")
+DRAW_FLAGS = tuple(flag for flag, path in FLAGS.items() if of_draw(path))
 DEMO_FOLDER = Path("demo-run")
 PAPERS_BUDGET = "11%"
 

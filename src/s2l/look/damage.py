@@ -44,7 +44,9 @@ def missing(folder: RunFolder, manifest: Mapping[str, Any], shards: Sequence[str
     """What a finished run, with these shards of each checkpoint, should have and has not."""
     checkpoints = manifest["proxy"]["checkpoints"]
     steps = [f"step-{checkpoint['step']:08d}" for checkpoint in checkpoints]
-    kept = [step for step, told in zip(steps, checkpoints, strict=True) if told.get("weights", True) and LEFT not in told]
+    kept = [
+        step for step, told in zip(steps, checkpoints, strict=True) if told.get("weights", True) and LEFT not in told
+    ]
     wanted = [folder.rows, folder.tokens, folder.tokenizer, folder.signal]
     wanted += [folder.proxy / step / "model.safetensors" for step in kept]
     wanted += [folder.trajectories / step / shard for step in steps for shard in shards]

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from s2l.config import BUILTIN, RunSettings
+from s2l.config import BUILTIN, RECORDED, RunSettings
 from s2l.data.pool import digest_of_files
 from s2l.data.rows_file import load_rows, save_rows
 from s2l.data.tokens import load_tokens, save_tokens, tokenize
+from s2l.data.url import is_url, without_secrets
 from s2l.errors import DataError, RunFolderError, printable, quoting_rows
 from s2l.files import remove, write_json
 from s2l.flags import validated
@@ -38,6 +39,10 @@ def add_rows(path: Path, files: Sequence[str], progress: Progress = SILENT) -> d
         made = validated(claimed["settings"])
         if not was_finished(folder):
             raise RunFolderError(f"{path}: the run is not finished; run its command again first")
+        if made.proxy.model == RECORDED:
+            raise RunFolderError(
+                f"{path}: recorded during a training, whose weights were not kept: nothing can score rows"
+            )
         if claimed["pool"]["container"] not in FILES:
             raise DataError(f"{path}: its pool is no file, so rows cannot be added; make a new run of all rows")
         with quoting_rows(made.examples):
@@ -57,27 +62,32 @@ def add_rows(path: Path, files: Sequence[str], progress: Progress = SILENT) -> d
 
 def with_files(made: RunSettings, files: Sequence[str], progress: Progress) -> RunSettings:
     """The run's settings with these files added to the pool; the same object where all were added before."""
-    known = {Path(path).resolve(): place for place, path in enumerate(made.pool.paths)}
+    known = {whole(path): place for place, path in enumerate(made.pool.paths)}
     first = len(made.pool.paths) - sum(made.added or ())
-    new: dict[Path, str] = {}
-    for file in files:
-        place = known.get(Path(file).resolve())
+    new: dict[str, str] = {}
+    for file in without_secrets(files):
+        place = known.get(whole(file))
         if place is not None and place < first:
             raise DataError(f"{printable(file)}: this is the pool that the run was made from")
         if place is not None:
             progress.note(f"{printable(file)}: was added before")
         else:
-            new.setdefault(Path(file).resolve(), file)
+            new.setdefault(whole(file), file)
     if not new:
         return made
     pool = made.pool.model_copy(update={"paths": (*made.pool.paths, *new.values())})
     return made.model_copy(update={"pool": pool, "added": (*(made.added or ()), len(new))})
 
 
+def whole(path: str) -> str:
+    """A URL as it is, the path of a file from the root on."""
+    return path if is_url(path) else str(Path(path).resolve())
+
+
 def check_files(made: RunSettings, claimed: Mapping[str, Any], run: Path) -> None:
     """DataError that names the file of the run's pool which is gone, or no longer what was read."""
     for path in made.pool.paths:
-        if not Path(path).is_file():
+        if not is_url(path) and not Path(path).is_file():
             where = printable(claimed["directory"])
             raise DataError(f"{printable(path)}: the pool's file is not here; the run was made in {where}: go there")
     if digest_of_files(made.pool.paths) == claimed["pool"]["digest"]:

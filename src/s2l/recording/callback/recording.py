@@ -26,8 +26,8 @@ from s2l.proxy.load import check_room
 from s2l.proxy.memory import enough_memory
 from s2l.proxy.plan import PLAN, Plan
 from s2l.proxy.stage import BATCH_TOKENS, BATCH_TOKENS_GPU, START
-from s2l.recorder.processes import Processes
-from s2l.recorder.weights import digest
+from s2l.recording.callback.processes import Processes
+from s2l.recording.callback.weights import digest
 from s2l.run_folder import RunFolder
 from s2l.scoring.batching import tokens_at_once
 from s2l.scoring.record import score_within_memory

@@ -18,7 +18,7 @@ from toy_trainings import CHECKPOINTS, trained, trainer_of
 
 import s2l
 from forked import end_as
-from s2l.recorder.callback import TrajectoryRecorder
+from s2l.recording.callback.recorder import TrajectoryRecorder
 from s2l.trajectories import store
 
 RANKS = 2

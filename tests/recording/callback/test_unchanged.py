@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from s2l.recorder.unchanged import unchanged
+from s2l.recording.callback.unchanged import unchanged
 from toy_models import toy_model
 
 

@@ -9,7 +9,7 @@ from toy_trainings import tiny_gpt2
 from s2l.proxy.quiet import quiet
 from toy_runs import manifest, s2l, toy_rows, write_jsonl
 
-PAGE = (Path(__file__).parents[2] / "docs" / "record.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "record.md").read_text(encoding="utf-8")
 EXAMPLES = [code for code in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S) if ".train()" in code]
 
 

@@ -17,7 +17,7 @@ from s2l.errors import RunFolderError, SettingsError
 from s2l.proxy.load import NO_WEIGHTS
 from s2l.trajectories import store
 from toy_models import loss_of_one_row
-from toy_runs import FOLDER, SETTINGS, files_of, manifest
+from toy_runs import FOLDER, SETTINGS, files_of, manifest, toy_rows, write_jsonl
 from toy_runs import s2l as command
 
 SAVES = [3, 6, 9, 12]
@@ -269,3 +269,11 @@ def test_adapters_are_scored_with_the_model(model: Path, toy_pool: Path, tmp_pat
     rows = range(0, len(tokens), 29)
     np.testing.assert_allclose(losses_NT[rows, -1], [loss_of_one_row(adapted, tokens, row) for row in rows], atol=1e-5)
     assert np.abs(losses_NT[:, 0] - losses_NT[:, -1]).max() > 0.01
+
+
+def test_rows_cannot_be_added_where_no_weights_were_kept(recorded: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(recorded / "run", tmp_path / "run"))
+    more = write_jsonl(tmp_path / "more.jsonl", toy_rows()[:3])
+    outcome = command("record", run, "--add", more)
+    assert outcome.code == FOLDER and "weights were not kept" in outcome.error
+    assert files_of(run) == files_of(recorded / "run")

@@ -23,10 +23,10 @@ from s2l.config import RECORDED, RunSettings
 from s2l.errors import S2LError, SettingsError, quoting_rows
 from s2l.flags import FLAGS, validated, with_flags
 from s2l.progress import SILENT, Progress
-from s2l.recorder.processes import Processes, joined
-from s2l.recorder.recording import Recording, check_past, finish, opened, plan_of, prepare, record_step
-from s2l.recorder.unchanged import unchanged
-from s2l.recorder.weights import plain, refuse_shards, use_own_forward
+from s2l.recording.callback.processes import Processes, joined
+from s2l.recording.callback.recording import Recording, check_past, finish, opened, plan_of, prepare, record_step
+from s2l.recording.callback.unchanged import unchanged
+from s2l.recording.callback.weights import plain, refuse_shards, use_own_forward
 from s2l.run_folder import RunFolder, hold
 
 if TYPE_CHECKING:
