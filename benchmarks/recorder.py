@@ -4,7 +4,8 @@
     python benchmarks/recorder.py --pool train.jsonl --model FOLDER --rows 2000 --out R.json
 
 transformers' Trainer trains one start on the same batches in all jobs, which run in turns in one process: without and
-with the recorder, and with what saves the model at the same steps; then those checkpoints are scored.
+with the recorder, with one that takes the losses seen in the training's own passes, and with what saves the model at the
+same steps; then those checkpoints are scored.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def main() -> None:
         "checkpoints": args.checkpoints,
         "seconds": {name: median(values) for name, values in seconds.items()},
         "with_recorder_to_plain": ratio(seconds["recorder"], plain),
+        "seeing_to_plain": ratio(seconds["seeing"], plain),
         "saved_and_scored_afterwards_to_plain": ratio(afterwards, plain),
     }
     save(args.out, figures)
@@ -163,18 +165,21 @@ def jobs_of(task: Task) -> dict[str, Callable[[], Any]]:
     return {
         "plain": lambda: train(task),
         "recorder": lambda: train(task, recorder(task, next(numbers))),
+        "seeing": lambda: train(task, recorder(task, next(numbers), losses="seen")),
         "saving": saving,
         "scoring": scoring,
     }
 
 
-def recorder(task: Task, number: int) -> s2l.TrajectoryRecorder:
+def recorder(task: Task, number: int, losses: str = "recorded") -> s2l.TrajectoryRecorder:
+    of_scoring = {"checkpoints": task.checkpoints} if losses == "recorded" else {}
     return s2l.TrajectoryRecorder(
         task.pool,
         task.folder / f"run-{number}",
+        losses=losses,
         tokenizer=task.tokenizer,
-        checkpoints=task.checkpoints,
         max_length=MAX_LENGTH,
+        **of_scoring,
     )
 
 

@@ -13,6 +13,9 @@ Format = Literal["auto", "instruction", "pair", "messages", "conversations", "te
 BUILTIN = "builtin"
 RECORDED = "recorded"
 """The proxy of a run that was recorded during a training of one's own: its weights are not kept."""
+SEEN = "seen"
+"""The same, of losses seen in the training's own forward passes."""
+WITHOUT_WEIGHTS = frozenset({RECORDED, SEEN})
 Paths = Annotated[tuple[str, ...], BeforeValidator(without_secrets)]
 """Files or URLs of rows; SettingsError for a URL with a secret in it."""
 

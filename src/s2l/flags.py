@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from s2l.config import RECORDED, RunSettings
+from s2l.config import WITHOUT_WEIGHTS, RunSettings
 from s2l.errors import S2LError, SettingsError, shown
 
 FLAGS: Mapping[str, str] = {
@@ -144,7 +144,7 @@ def command(settings: RunSettings, out: str) -> str:
 
     Of a run that was recorded during a training of one's own it is the one that draws from it.
     """
-    taught = settings.proxy.model == RECORDED
+    taught = settings.proxy.model in WITHOUT_WEIGHTS
     recorded, added = settings.recorded or (), settings.added or ()
     first = len(settings.pool.paths) - sum(added)
     words = ["s2l", "record" if recorded else "run", *settings.pool.paths[:first]]

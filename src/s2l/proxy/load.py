@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from s2l.config import RECORDED
+from s2l.config import WITHOUT_WEIGHTS
 from s2l.errors import MachineError, SettingsError, shown
 from s2l.proxy.quiet import quiet
 
@@ -30,7 +30,7 @@ def resolve(name: str, revision: str | None) -> Path:
     Only configuration, tokenizer and safetensors files are fetched. An unreachable hub is a MachineError that names
     both ways out; a model that is not there, or not to be had, a SettingsError.
     """
-    if name == RECORDED:
+    if name in WITHOUT_WEIGHTS:
         raise SettingsError(NO_WEIGHTS)
     if _is_folder(name):
         return Path(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from s2l.config import BUILTIN, RECORDED, RunSettings
+from s2l.config import BUILTIN, WITHOUT_WEIGHTS, RunSettings
 from s2l.data.pool import digest_of_files
 from s2l.data.rows_file import load_rows, save_rows
 from s2l.data.tokens import load_tokens, save_tokens, tokenize
@@ -39,7 +39,7 @@ def add_rows(path: Path, files: Sequence[str], progress: Progress = SILENT) -> d
         made = validated(claimed["settings"])
         if not was_finished(folder):
             raise RunFolderError(f"{path}: the run is not finished; run its command again first")
-        if made.proxy.model == RECORDED:
+        if made.proxy.model in WITHOUT_WEIGHTS:
             raise RunFolderError(
                 f"{path}: recorded during a training, whose weights were not kept: nothing can score rows"
             )

@@ -10,8 +10,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from s2l.config import SEEN
 from s2l.errors import printable
-from s2l.report.added import added_later
+from s2l.report.caveats import SEEN_LOSSES, added_later
 from s2l.report.screen import duration
 
 MOST_SOURCES = 40
@@ -51,6 +52,8 @@ def _facts(manifest: Mapping[str, Any], folder: str) -> RenderableType:
         f"{start['model']} ({start['parameters'] / 1e6:.1f} M parameters), {plan['steps']:,} steps, "
         f"{len(plan['saves'])} checkpoints",
     )
+    if manifest["settings"]["proxy"]["model"] == SEEN:
+        row("losses", SEEN_LOSSES)
     row("signal", signal["sentence"], "bold red" if signal["weak"] else "green")
     seconds = manifest["seconds"]
     row("seconds", ", ".join(f"{name} {duration(s)}" for name, s in seconds.items()))

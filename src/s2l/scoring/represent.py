@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from s2l.config import BUILTIN, RECORDED, PoolSettings, RunSettings
+from s2l.config import BUILTIN, WITHOUT_WEIGHTS, PoolSettings, RunSettings
 from s2l.data.pool import layout_of, read_pool
 from s2l.data.rows_file import place_of
 from s2l.data.tokens import load_tokens, tokenize
@@ -81,7 +81,7 @@ class RunRepresentations:
         """The checkpoint of the column; RunFolderError where it is gone, SettingsError where none was kept."""
         found = checkpoints.find(self.run.proxy, step := self.steps[column])
         if found is None:
-            if self.settings.proxy.model == RECORDED:
+            if self.settings.proxy.model in WITHOUT_WEIGHTS:
                 raise SettingsError(NO_WEIGHTS)
             raise RunFolderError(f"{self.run.proxy}: the checkpoint at step {step} is gone; the method needs it")
         return found

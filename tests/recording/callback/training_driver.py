@@ -1,6 +1,6 @@
 """A DDP training of the toy with or without a recorder: two processes, forked from one that has imported everything.
 
-    python training_driver.py JSON     {"model": …, "pool": …, "folder": …, "record": true, "resume": null}
+    python training_driver.py JSON     {"model": …, "pool": …, "folder": …, "record": "recorded", "resume": null}
 
 The first process writes its losses to FOLDER/losses-RANK.json; shards are of 64 rows, so that there is work for both.
 """
@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
-from toy_trainings import CHECKPOINTS, trained, trainer_of
+from toy_trainings import CHECKPOINTS, Naive, trained, trainer_of
 
 import s2l
 from forked import end_as
@@ -29,11 +30,15 @@ def training(job: dict[str, Any], rank: int) -> None:
     store.SHARD_ROWS = 64
     folder = Path(job["folder"])
     flags = {"template": "short", "max_length": 64, "checkpoints": CHECKPOINTS}
-    recorders = [TrajectoryRecorder(job["pool"], folder / "run", **flags)] if job["record"] else []
+    recorders = [TrajectoryRecorder(job["pool"], folder / "run", **flags)] if job["record"] == "recorded" else []
     arguments = {"per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 6}
-    trainer = trainer_of(Path(job["model"]), folder / "trained", *recorders, **arguments)
+    trainer = trainer_of(Path(job["model"]), folder / "trained", *recorders, kind=Naive, **arguments)
+    if job["record"] == "seen":
+        pool = datasets.Dataset.from_list(list(trainer.train_dataset))
+        trainer.add_callback(TrajectoryRecorder(pool, folder / "run", losses="seen", max_length=64))
     losses, _ = trained(trainer, resume_from_checkpoint=job["resume"])
     (folder / f"losses-{rank}.json").write_text(json.dumps(losses))
+    (folder / f"passes-{rank}.json").write_text(json.dumps(trainer.passes))
     torch.distributed.destroy_process_group()
 
 

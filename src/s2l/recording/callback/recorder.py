@@ -19,12 +19,24 @@ from transformers import (
     TrainingArguments,
 )
 
-from s2l.config import RECORDED, RunSettings
+from s2l.config import RECORDED, SEEN, RunSettings
 from s2l.errors import S2LError, SettingsError, quoting_rows
 from s2l.flags import FLAGS, validated, with_flags
 from s2l.progress import SILENT, Progress
 from s2l.recording.callback.processes import Processes, joined
-from s2l.recording.callback.recording import Recording, check_past, finish, opened, plan_of, prepare, record_step
+from s2l.recording.callback.recording import (
+    Recording,
+    check_past,
+    epoch_ends,
+    finish,
+    keep_seen,
+    opened,
+    plan_of,
+    prepare,
+    prepare_seen,
+    record_step,
+)
+from s2l.recording.callback.seen import Seen
 from s2l.recording.callback.unchanged import unchanged
 from s2l.recording.callback.weights import plain, refuse_shards, use_own_forward
 from s2l.run_folder import RunFolder, hold
@@ -38,6 +50,8 @@ TAKEN = sorted(
     OF_SCORING | {flag for flag, path in FLAGS.items() if path.startswith(("pool.", "tokens.")) and flag != "tokenizer"}
 )
 """Flags of `s2l run` that a recorder takes."""
+KINDS = {"recorded": RECORDED, "seen": SEEN}
+OF_CHECKPOINTS = ("checkpoints", "initial_checkpoint", "initial-checkpoint")
 PAPERS_BUDGET = "11%"
 _held: dict[Path, ExitStack] = {}
 """Locks of recordings; one whose training was interrupted in this process gives way to the next."""
@@ -49,6 +63,9 @@ class TrajectoryRecorder(TrainerCallback):
     pool: as for `s2l.select`; rows of text, or of `input_ids` (and `labels`). out: the folder; with several processes
     all must reach it. tokenizer: the trainer's own if not given. flags: those of `s2l run` that concern the pool, the
     template and the checkpoints, with `_` for `-`, such as max_length=1024, checkpoints=12 or columns={...}.
+    losses: "recorded", by scoring the pool at each checkpoint; or "seen", those of the training's own forward passes,
+    one for each epoch, with its dropout, each row at another step. These cost no pass; the pool's rows must be among
+    the training's, token for token.
 
     The training is as it is without: what it draws at random, its gradients, its losses. At its beginning errors of
     `s2l.errors` are raised; later ones end the recording with a warning, and the training goes on.
@@ -59,16 +76,18 @@ class TrajectoryRecorder(TrainerCallback):
         pool: str | Path | Sequence[str | Path] | datasets.Dataset,
         out: str | Path,
         *,
+        losses: str = "recorded",
         tokenizer: PreTrainedTokenizerBase | None = None,
         progress: Progress = SILENT,
         **flags: Any,
     ) -> None:
-        self.settings = _settings(pool, flags)
+        self.settings = _settings(pool, losses, flags)
         self.out = Path(out)
         self.dataset = pool if isinstance(pool, datasets.Dataset) else None
         self.tokenizer = tokenizer
         self.progress = progress
         self.recording: Recording | None = None
+        self.seen: Seen | None = None
 
     def on_train_begin(
         self,
@@ -83,7 +102,10 @@ class TrajectoryRecorder(TrainerCallback):
         tokenizer = self.tokenizer or given.get("processing_class")
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise SettingsError("TrajectoryRecorder: tokenizer=… is needed, a fast one: the trainer has none")
-        plan = plan_of(args, state, self.settings, model, len(tokenizer))
+        loader = given.get("train_dataloader")
+        saves = epoch_ends(args, state, loader) if self.settings.proxy.model == SEEN else None
+        plan = plan_of(args, state, self.settings, model, len(tokenizer), saves)
+        self._see_no_more()
         processes = joined()
         try:
             with unchanged(given["model"]), quoting_rows(self.settings.examples):
@@ -95,10 +117,14 @@ class TrajectoryRecorder(TrainerCallback):
                 with processes.together():
                     self.recording = opened(self.out, self.settings, processes, self.progress)
                     check_past(self.recording, state.global_step)
+                    if self.settings.proxy.model == SEEN:
+                        self.seen = prepare_seen(self.recording, given["model"], loader, state.global_step)
         except S2LError:
             self.recording = None
             self._leave(processes)
             raise
+        if self.seen is not None:
+            self.seen.watch(given["model"])
         if state.global_step == 0:
             self._record(given["model"], 0)
 
@@ -112,6 +138,17 @@ class TrajectoryRecorder(TrainerCallback):
         """Record the losses if this is one of the checkpoints."""
         self._record(given["model"], state.global_step)
 
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **given: Any,  # noqa: ARG002
+    ) -> None:
+        """Keep what was seen of an epoch that is not over beside the trainer's own checkpoint."""
+        if self.recording is not None and self.seen is not None:
+            keep_seen(self.recording, self.seen, state.global_step, Path(args.output_dir or "."))
+
     def on_train_end(
         self,
         args: TrainingArguments,  # noqa: ARG002
@@ -123,6 +160,7 @@ class TrajectoryRecorder(TrainerCallback):
         if self.recording is None:
             return
         recording, self.recording = self.recording, None
+        self._see_no_more()
         done = sum(recording.digest_at(step) is not None for step in recording.steps)
         with unchanged(given["model"]):
             if done < len(recording.steps):
@@ -136,18 +174,30 @@ class TrajectoryRecorder(TrainerCallback):
 
     def _record(self, model: Any, step: int) -> None:
         recording = self.recording
-        if recording is None or step not in recording.steps:
+        if recording is None:
             return
+        failed = self.seen is not None and self.seen.failed and recording.processes.world == 1
+        if step not in recording.steps and not failed:
+            return
+        wrong: S2LError | None = None
         with unchanged(model):
             try:
                 own: PreTrainedModel = plain(model)
                 use_own_forward(own)
                 with quoting_rows(self.settings.examples):
-                    record_step(recording, own, step)
+                    record_step(recording, own, step, self.seen)
             except S2LError as error:
-                self.recording = None
-                self._leave(recording.processes)
-                _warn(f"{self.out}: no more is recorded, the training goes on: {error}")
+                wrong = error
+        if wrong is not None:
+            self.recording = None
+            self._see_no_more()
+            self._leave(recording.processes)
+            _warn(f"{self.out}: no more is recorded, the training goes on: {wrong}")
+
+    def _see_no_more(self) -> None:
+        if self.seen is not None:
+            self.seen.close()
+            self.seen = None
 
     def _finish(self, recording: Recording) -> None:
         try:
@@ -163,7 +213,11 @@ class TrajectoryRecorder(TrainerCallback):
         processes.part()
 
 
-def _settings(pool: Any, flags: Mapping[str, Any]) -> RunSettings:
+def _settings(pool: Any, losses: str, flags: Mapping[str, Any]) -> RunSettings:
+    if losses not in KINDS:
+        raise SettingsError(f"TrajectoryRecorder: losses={losses!r}: write 'recorded' or 'seen'")
+    if losses == SEEN and (told := next((name for name in flags if name in OF_CHECKPOINTS), None)):
+        raise SettingsError(f"TrajectoryRecorder: losses='seen' has a checkpoint for each epoch: leave out {told}")
     given = {name.replace("_", "-"): value for name, value in flags.items()}
     for flag in given:
         if flag not in TAKEN:
@@ -173,7 +227,7 @@ def _settings(pool: Any, flags: Mapping[str, Any]) -> RunSettings:
             )
     one = isinstance(pool, str | Path)
     paths = (IN_MEMORY,) if isinstance(pool, datasets.Dataset) else (str(pool),) if one else tuple(map(str, pool))
-    values = with_flags({}, {**given, "budget": (PAPERS_BUDGET,), "proxy": RECORDED, "tokenizer": RECORDED})
+    values = with_flags({}, {**given, "budget": (PAPERS_BUDGET,), "proxy": KINDS[losses], "tokenizer": RECORDED})
     return validated({**values, "pool": {**values.get("pool", {}), "paths": paths}})
 
 

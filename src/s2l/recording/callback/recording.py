@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from s2l import manifest
-from s2l.config import RunSettings
+from s2l.config import SEEN, RunSettings
 from s2l.data.rows_file import load_rows, place_of
 from s2l.data.tokens import load_tokens
 from s2l.errors import RunFolderError, SettingsError
@@ -27,15 +28,20 @@ from s2l.proxy.memory import enough_memory
 from s2l.proxy.plan import PLAN, Plan
 from s2l.proxy.stage import BATCH_TOKENS, BATCH_TOKENS_GPU, START
 from s2l.recording.callback.processes import Processes
-from s2l.recording.callback.weights import digest
+from s2l.recording.callback.seen import OWN_ROWS, Contents, Seen, check_rows, whole_epoch
+from s2l.recording.callback.weights import digest, plain
 from s2l.run_folder import RunFolder
-from s2l.scoring.batching import tokens_at_once
+from s2l.scoring.batching import collate, tokens_at_once
+from s2l.scoring.forward import choose_path
 from s2l.scoring.record import score_within_memory
 from s2l.scoring.setup import SCORER, kept_scorer, scorer_for
 from s2l.selection.compare import RECORD
 from s2l.trajectories import store
 from s2l.trajectories.store import WorkItem
 from s2l.types import Checkpoint, Tokens
+
+UNFINISHED = "seen"
+"""Folder of what was seen of epochs that are not over."""
 
 if TYPE_CHECKING:
     import datasets
@@ -88,13 +94,13 @@ def prepare(
     if not (folder.proxy / PLAN).is_file():
         plan.write(folder.proxy)
     before = Plan.from_json(read_record(folder.proxy / PLAN))
-    if before.steps != plan.steps:
+    if (before.steps, before.saves) != (plan.steps, plan.saves):
         raise RunFolderError(
             f"{folder.path}: begun in a training of {before.steps} steps, this one has {plan.steps}; use another out"
         )
     if not (folder.proxy / START).is_file():
         write_json(folder.proxy / START, _start(model))
-    if not (folder.trajectories / SCORER).is_file():
+    if settings.proxy.model != SEEN and not (folder.trajectories / SCORER).is_file():
         response_tokens = len(plan.saves) * float(tokens.response_lengths.sum())
         with enough_memory(plan.batch_tokens):
             scorer_for(model, tokens, before, response_tokens, folder.trajectories, progress)
@@ -117,19 +123,59 @@ def check_past(recording: Recording, step: int) -> None:
         )
 
 
-def record_step(recording: Recording, model: PreTrainedModel, step: int) -> None:
-    """Score this process's shards by the model as it is; what is there from the same weights is kept.
+def prepare_seen(recording: Recording, model: torch.nn.Module, loader: Any, step: int) -> Seen:
+    """What will watch the training from `step` on, with what was seen of its epoch before.
 
-    Raises RunFolderError where the folder is finished and was recorded from other weights.
+    Raises SettingsError where the training's rows are not the pool's, or its passes cannot be watched.
+    """
+    if recording.processes.leads:
+        check_rows(contents := Contents(recording.tokens), getattr(loader, "dataset", None))
+    else:
+        contents = Contents(recording.tokens)
+    own = plain(model)
+    path = choose_path(own, collate(recording.tokens, np.array([0])).to(own.device))
+    seen = Seen(contents, own, path)
+    if step and step not in recording.steps:
+        seen.go_on(_seen_path(recording, step))
+    return seen
+
+
+def keep_seen(recording: Recording, seen: Seen, step: int, trained: Path) -> None:
+    """Keep what was seen until `step`, and drop what belongs to checkpoints that the trainer has dropped."""
+    if step not in recording.steps:
+        seen.keep(_seen_path(recording, step))
+    for path in (recording.folder.path / UNFINISHED).glob(f"*-rank-{recording.processes.rank}.parquet"):
+        if not (trained / f"checkpoint-{int(path.name.split('-')[1])}").is_dir():
+            path.unlink()
+
+
+def _seen_path(recording: Recording, step: int) -> Path:
+    return recording.folder.path / UNFINISHED / f"step-{step:08d}-rank-{recording.processes.rank}.parquet"
+
+
+def record_step(recording: Recording, model: PreTrainedModel, step: int, seen: Seen | None = None) -> None:
+    """Score this process's shards by the model as it is, or take what was `seen` of the epoch that ends here.
+
+    What is there from the same weights is kept. Raises RunFolderError where the folder is finished and was recorded
+    from other weights.
     """
     folder, processes = recording.folder, recording.processes
     checkpoint = Checkpoint(step, checkpoints.folder_of(folder.proxy, step), digest(model))
     with processes.together():
         if processes.leads:
             _make_room(recording, checkpoint)
-    mine = store.work_items(len(recording.tokens), checkpoint)[processes.rank :: processes.world]
-    with processes.together(), folder.timed(RECORD) if processes.leads else nullcontext():
-        _score(recording, model, [item for item in mine if not _is_done(item, recording)])
+    items = store.work_items(len(recording.tokens), checkpoint)
+    if seen is not None:
+        with processes.together():
+            everything = seen.taken()
+        everywhere = processes.gather(everything)
+        with processes.together():
+            if processes.leads:
+                _write_epoch(recording, everywhere, seen.known, items)
+    else:
+        mine = items[processes.rank :: processes.world]
+        with processes.together(), folder.timed(RECORD) if processes.leads else nullcontext():
+            _score(recording, model, [item for item in mine if not _is_done(item, recording)])
     if len(set(processes.gather(checkpoint.sha256))) > 1:
         raise RunFolderError(f"{folder.path}: the processes hold different weights at step {step}")
     with processes.together():
@@ -147,12 +193,37 @@ def finish(recording: Recording) -> None:
     trajectories = store.load(folder.trajectories, recording.steps)
     _, strength = to_recorded(trajectories, rows, lengths_N, recording.settings.seed, folder, recording.progress)
     write_json(folder.manifest, manifest.of_run(recording.settings, folder, rows, recording.tokens, strength, ()))
+    remove(folder.path / UNFINISHED)
+
+
+def epoch_ends(args: TrainingArguments, state: TrainerState, loader: Any) -> tuple[int, ...]:
+    """The last step of every whole epoch; SettingsError where there is none, or it cannot be known."""
+    if args.torch_compile or args.n_gpu > 1:
+        raise SettingsError(
+            "TrajectoryRecorder: losses='seen' watches passes of a model on one device in each process, not compiled; "
+            "losses='recorded' does without"
+        )
+    try:
+        batches = len(loader)
+    except TypeError:
+        raise SettingsError(
+            "TrajectoryRecorder: rows that come as a stream have no epochs; losses='recorded'"
+        ) from None
+    each = -(-batches // args.gradient_accumulation_steps)
+    if not (ends := tuple(range(each, state.max_steps + 1, each))):
+        raise SettingsError(f"TrajectoryRecorder: {state.max_steps} steps are no whole epoch, which has {each}")
+    return ends
 
 
 def plan_of(
-    args: TrainingArguments, state: TrainerState, settings: RunSettings, model: PreTrainedModel, vocabulary: int
+    args: TrainingArguments,
+    state: TrainerState,
+    settings: RunSettings,
+    model: PreTrainedModel,
+    vocabulary: int,
+    saves: tuple[int, ...] | None = None,
 ) -> Plan:
-    """The training as its arguments say it, and how its losses are scored."""
+    """The training as its arguments say it, and how its losses are scored; saves: at equal fractions if not given."""
     device, threads = model.device.type, settings.proxy.threads or torch.get_num_threads()
     longest = settings.tokens.max_length
     batch_tokens = max(longest, settings.proxy.batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS_GPU))
@@ -160,7 +231,7 @@ def plan_of(
         batch_tokens = tokens_at_once(batch_tokens, longest, vocabulary)
     return Plan(
         steps=state.max_steps,
-        saves=checkpoints.schedule(state.max_steps, settings.proxy.checkpoints),
+        saves=saves or checkpoints.schedule(state.max_steps, settings.proxy.checkpoints),
         batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         epochs=float(state.num_train_epochs if args.max_steps > 0 else args.num_train_epochs),
         learning_rate=args.learning_rate,
@@ -205,6 +276,26 @@ def _is_done(item: WorkItem, recording: Recording) -> bool:
         return store.is_done(item, recording.folder.trajectories, recording.tokens.ids)
     except RunFolderError:
         return False
+
+
+def _write_epoch(
+    recording: Recording,
+    seen: list[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "S n"]]],
+    known: Contents,
+    items: list[WorkItem],
+) -> None:
+    folder, tokens = recording.folder, recording.tokens
+    sums_SN, unseen_N = whole_epoch(seen, known.first_N)
+    if unseen_N.any():
+        place = place_of(folder.rows, int(np.flatnonzero(unseen_N)[0]))
+        raise SettingsError(
+            f"{unseen_N.sum():,} of the pool's {len(tokens):,} rows were not in the training's batches of this epoch, "
+            f"the first {place}; {OWN_ROWS}"
+        )
+    for item in items:
+        if not _is_done(item, recording):
+            sums_Sn = sums_SN[:, item.rows.start : item.rows.stop].astype(np.float32)
+            store.write_item(item, folder.trajectories, tokens, sums_Sn)
 
 
 def _score(recording: Recording, model: PreTrainedModel, items: list[WorkItem]) -> None:

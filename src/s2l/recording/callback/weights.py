@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 SHARDED_MODULES = {"FullyShardedDataParallel", "DeepSpeedZeRoOffload"}
 
 
-def plain(model: Any) -> PreTrainedModel:
-    """The transformers model within what DDP, `torch.compile` or peft put around it; adapters stay in place."""
+def unwrapped(model: Any) -> torch.nn.Module:
+    """The model within what DDP or `torch.compile` put around it: that of transformers, or peft's."""
     while isinstance(model, DistributedDataParallel | DataParallel) or hasattr(model, "_orig_mod"):
         model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    inner: torch.nn.Module = model
+    return inner
+
+
+def plain(model: Any) -> PreTrainedModel:
+    """The transformers model within what DDP, `torch.compile` or peft put around it; adapters stay in place."""
+    model = unwrapped(model)
     if hasattr(model, "get_base_model"):
         if getattr(model.active_peft_config, "is_prompt_learning", False):
             raise SettingsError("TrajectoryRecorder: learned prompts (peft) are not scored; LoRA and full training are")
