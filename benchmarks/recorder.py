@@ -4,8 +4,8 @@
     python benchmarks/recorder.py --pool train.jsonl --model FOLDER --rows 2000 --out R.json
 
 transformers' Trainer trains one start on the same batches in all jobs, which run in turns in one process: without and
-with the recorder, with one that takes the losses seen in the training's own passes, and with what saves the model at the
-same steps; then those checkpoints are scored.
+with the recorder, with one that takes the losses seen in the training's own passes, and with what saves the model at
+the same steps; then those checkpoints are scored.
 """
 
 from __future__ import annotations

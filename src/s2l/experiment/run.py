@@ -18,7 +18,7 @@ from s2l.experiment import costs, questions
 from s2l.experiment.cells import ALL, Cell, budgets_of, cells_of
 from s2l.experiment.claim import check_claim, claimed
 from s2l.experiment.places import PROXIES, RESULT
-from s2l.experiment.proxies import VIEW, proxy_run, seen_by, view
+from s2l.experiment.proxies import VIEW, check_recorded, proxy_run, seen_by, view
 from s2l.experiment.recipe import FULL, ExperimentSettings, MethodSettings
 from s2l.experiment.report import MARKDOWN, write_report
 from s2l.experiment.stages import Source, Stages
@@ -246,7 +246,10 @@ class Bench:
         name = method.proxy or self.settings.first_proxy
         proxy_seed = seed % self.settings.proxy_seeds
         run = self.out / PROXIES / f"{name}-seed-{proxy_seed}"
-        if not RunFolder(run).manifest.is_file():
+        if name in self.settings.recorded:
+            theirs = Path(self.settings.recorded[name][proxy_seed])
+            view(theirs, tuple(range(1, 1 + check_recorded(theirs, self.pool))), run)
+        elif not RunFolder(run).manifest.is_file():
             proxy_run(
                 self.pool,
                 self.settings.tokens,
@@ -290,6 +293,8 @@ class Bench:
         return max((draw["cost"]["choose_seconds"] for draw in draws if draw["run"] == run.name), default=0.0)
 
     def _cost(self, run: Path, method: MethodSettings, seconds: float) -> dict[str, float]:
-        whole = run.with_name(read_record(run / VIEW)["of"]) if (run / VIEW).is_file() else run
         seen = seen_by(RunFolder(run))
+        if method.proxy in self.settings.recorded:
+            return costs.selection_cost(costs.made_anyway(seen), method.method, method.set, seen, seconds).as_json()
+        whole = run.with_name(read_record(run / VIEW)["of"]) if (run / VIEW).is_file() else run
         return costs.selection_cost(costs.proxy_cost(whole), method.method, method.set, seen, seconds).as_json()
