@@ -1,26 +1,25 @@
 """Losses that a training sees anyway beside recorded ones: what S2L draws from either, of one and the same training.
 
     python benchmarks/seen_losses.py --pool train.jsonl --seeds 3 --folder seen-runs --out R.json
-    python benchmarks/seen_losses.py --pool train.jsonl --seeds 3 --folder seen-runs --out R.json \
-        --target FOLDER --heldout heldout.jsonl
+    python benchmarks/seen_losses.py --pool train.jsonl --start FOLDER --seeds 3 --folder seen-runs --out R.json
 
-For each seed the built-in proxy is trained by transformers' Trainer with two recorders: one scores the pool at twelve
-checkpoints, one takes the losses of the training's own passes, one an epoch. S2L draws from the twelve, from those of
-them that end an epoch, and from the seen ones. With a target, it is fine-tuned on each subset and on a random one, and
-judged on held-out rows. Stopped, the same command goes on behind the last seed that was recorded.
+For each seed the built-in proxy (or the model in FOLDER) is trained by transformers' Trainer with two recorders: one
+scores the pool at twelve checkpoints, one takes the losses of the training's own passes, one an epoch. S2L draws from
+the twelve, from those of them that end an epoch, and from the seen ones. Stopped, the same command goes on behind the
+last seed that was recorded. The runs stay in the folder, for an experiment's `recorded`.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from itertools import combinations
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
-import torch
+from jaxtyping import Bool, Float
 from measure import save
 from recorder import padded, row_of
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
@@ -30,15 +29,26 @@ from s2l.config import PoolSettings, ProxySettings, SelectSettings, TokenSetting
 from s2l.data.pool import read_pool
 from s2l.data.tokens import fitting_texts, tokenize
 from s2l.experiment.proxies import view
-from s2l.files import read_record
-from s2l.look.verdicts import read_verdicts
+from s2l.pipeline import finished, recall
 from s2l.progress import SILENT
 from s2l.proxy import builtin, load
 from s2l.proxy.quiet import quiet
-from s2l.trajectories import store
+from s2l.selection.select import select
+from s2l.types import Recorded, Rows
 
 CHECKPOINTS, EPOCHS, BATCH = 12, 3, 32
-WAYS = ("recorded at 12 checkpoints", "recorded at the ends of epochs", "seen, one an epoch")
+WAYS = ("recorded", "at epochs", "seen")
+"""Losses scored at twelve checkpoints, at those of them that end an epoch, and seen in the training's own passes."""
+BUDGETS = ("5%", "11%", "25%")
+DRAWS = 3
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn from one run: which rows, by budget and draw; the sentence that says whether there is signal."""
+
+    kept_BDN: Bool[np.ndarray, "B D N"]
+    signal: str
 
 
 def main() -> None:
@@ -46,19 +56,22 @@ def main() -> None:
     parser.add_argument("--pool", required=True)
     parser.add_argument("--start", type=Path, help="folder of the model that the proxy starts from; else fresh weights")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--budget", default="11%")
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    subsets: dict[str, list[dict[str, Any]]] = {way: [] for way in (*WAYS, "random")}
+    drawn: dict[str, list[Drawn]] = {way: [] for way in (*WAYS, "random")}
+    losses = []
     for seed in range(args.seeds):
-        for way, run in zip(WAYS, recorded(args, seed), strict=True):
-            subsets[way].append(drawn(run, "s2l", args.budget, seed))
-        subsets["random"].append(drawn(run, "random", args.budget, seed))
-    save(args.out, figures(subsets, args))
+        runs = recorded(args, seed)
+        losses.append(last_losses(runs[0]))
+        for way, run in zip(WAYS, runs, strict=True):
+            drawn[way].append(drawn_from(run, "s2l"))
+        drawn["random"].append(drawn_from(runs[0], "random"))
+    found = {way: figures(of_way, drawn["recorded"], losses) for way, of_way in drawn.items()}
+    save(args.out, {"seeds": args.seeds, "draws": DRAWS, "budgets": BUDGETS, "ways": found})
 
 
 def recorded(args: argparse.Namespace, seed: int) -> list[Path]:
@@ -73,7 +86,10 @@ def recorded(args: argparse.Namespace, seed: int) -> list[Path]:
 
 
 def train(args: argparse.Namespace, seed: int, scored: Path, seen: Path) -> None:
-    read, settings = read_pool(PoolSettings(paths=(args.pool,))), TokenSettings(max_length=args.max_length, template="short")
+    read, settings = (
+        read_pool(PoolSettings(paths=(args.pool,))),
+        TokenSettings(max_length=args.max_length, template="short"),
+    )
     set_seed(seed)
     if args.start:
         tokenizer = load.load_tokenizer(args.start)
@@ -114,11 +130,58 @@ def train(args: argparse.Namespace, seed: int, scored: Path, seen: Path) -> None
     trainer.train()
 
 
-def drawn(run: Path, method: str, budget: str, seed: int) -> dict[str, Any]:
-    """The subset's ids, and the pool's loss at the end of the training in them."""
-    s2l.draw(run, SelectSettings(method=method, budgets=(budget,)), seed)
-    verdicts = read_verdicts(next(iter((run / "subsets").glob(f"{method}-*"))))
-    return {"ids": verdicts, "run": run}
+def read(run: Path) -> tuple[Rows, Recorded, str]:
+    with finished(run) as (folder, made):
+        rows, seen, strength = recall(folder, made, SILENT)
+    return rows, seen, strength.sentence
+
+
+def drawn_from(run: Path, method: str) -> Drawn:
+    rows, seen, signal = read(run)
+    kept = [
+        [select(rows, seen, SelectSettings(method=method, budgets=(budget,)), draw)[0].kept_N for draw in range(DRAWS)]
+        for budget in BUDGETS
+    ]
+    return Drawn(np.array(kept), signal)
+
+
+def last_losses(run: Path) -> Float[np.ndarray, " N"]:
+    """Of every row of the pool in file order, at the last checkpoint; nan where it has none."""
+    rows, seen, _ = read(run)
+    place_N, there_N = rows.stand_in(seen.trajectories.ids)
+    return np.where(there_N, seen.trajectories.losses_NT[np.where(there_N, place_N, 0), -1], np.nan)
+
+
+def figures(ours: list[Drawn], recorded: list[Drawn], losses: list[Float[np.ndarray, " N"]]) -> dict[str, object]:
+    """Means over trainings and draws, for each budget; shares in percent of the subset."""
+    of_one = [(ours[k].kept_BDN, recorded[k].kept_BDN) for k in range(len(ours))]
+    pairs = [(a, b) for a, b in product(range(DRAWS), repeat=2) if a != b]
+    trainings = [(a, b) for a, b in product(range(len(ours)), repeat=2) if a != b]
+
+    def with_recorded(draws: list[tuple[int, int]]) -> list[float]:
+        return mean([shared(mine[:, a], theirs[:, b]) for mine, theirs in of_one for a, b in draws])
+
+    return {
+        "shared_with_recorded_same_draw": with_recorded([(draw, draw) for draw in range(DRAWS)]),
+        "shared_with_recorded_other_draw": with_recorded(pairs),
+        "shared_with_itself_other_training_and_draw": mean(
+            [shared(ours[k].kept_BDN[:, a], ours[other].kept_BDN[:, b]) for k, other in trainings for a, b in pairs]
+        ),
+        "loss_at_the_end": mean(
+            [[np.nanmean(loss_N[kept_N]) for kept_N in one.kept_BDN[:, draw]]
+             for one, loss_N in zip(ours, losses, strict=True) for draw in range(DRAWS)]
+        ),
+        "pool_loss_at_the_end": round(float(np.mean([np.nanmean(loss_N) for loss_N in losses])), 3),
+        "signal": [one.signal for one in ours],
+    }  # fmt: skip
+
+
+def shared(one_BN: Bool[np.ndarray, "B N"], other_BN: Bool[np.ndarray, "B N"]) -> list[float]:
+    return [100 * (one_N & other_N).sum() / one_N.sum() for one_N, other_N in zip(one_BN, other_BN, strict=True)]
+
+
+def mean(values: list[list[float]]) -> list[float]:
+    return [round(float(value), 3) for value in np.mean(values, axis=0)] if values else []
 
 
 if __name__ == "__main__":
