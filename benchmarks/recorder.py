@@ -41,7 +41,7 @@ from s2l.progress import SILENT
 from s2l.proxy import builtin, checkpoints, load
 from s2l.proxy.plan import Plan
 from s2l.proxy.quiet import quiet
-from s2l.recording.callback.recording import plan_of
+from s2l.recording.callback.begin import plan_of
 from s2l.scoring.record import record
 from s2l.types import Checkpoint, Tokens
 

@@ -32,6 +32,9 @@ def serving() -> Iterator[Server]:
     server = Server()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             server.asked.append(self.path)
@@ -49,9 +52,13 @@ def serving() -> Iterator[Server]:
                 self.send_error(404)
             else:
                 content = server.files[path]
-                self.send_response(200)
+                begin, _, end = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+                content = content[int(begin) : int(end) + 1 if end else None]
+                self.send_response(206 if "Range" in self.headers else 200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
+                if self.command == "HEAD":
+                    return
                 self.wfile.write(content[: len(content) // 2] if path in server.cut else content)
 
         def log_message(self, *_: object) -> None:

@@ -144,28 +144,43 @@ def command(settings: RunSettings, out: str) -> str:
 
     Of a run that was recorded during a training of one's own it is the one that draws from it.
     """
-    taught = settings.proxy.model in WITHOUT_WEIGHTS
+    if settings.proxy.model in WITHOUT_WEIGHTS:
+        return draw_command(settings, out)
     recorded, added = settings.recorded or (), settings.added or ()
     first = len(settings.pool.paths) - sum(added)
     words = ["s2l", "record" if recorded else "run", *settings.pool.paths[:first]]
     words += [word for named in recorded for word in ("--checkpoints", named)]
-    if taught:
-        words = ["s2l", "select", out]
-    for flag, path in FLAGS.items():
-        if (recorded and not of_record(path)) or (taught and not of_draw(path)):
-            continue
-        value: Any = settings
-        for name in path.split("."):
-            value = getattr(value, name)
-        if value == field_of(path).get_default(call_default_factory=True):
-            continue
-        words += _written(flag, value)
-    lines = [shlex.join(words if taught else [*words, "--out", out])]
+    words += _flags(settings, [path for path in FLAGS.values() if not recorded or of_record(path)])
+    lines = [shlex.join([*words, "--out", out])]
     for count in added:
         files = [word for path in settings.pool.paths[first : first + count] for word in ("--add", path)]
         lines.append(shlex.join(["s2l", "record", out, *files]))
         first += count
     return " && ".join(lines)
+
+
+def draw_command(settings: RunSettings, out: str) -> str:
+    """The shell command that draws from the run in the folder `out`."""
+    return shlex.join(["s2l", "select", out, *_flags(settings, filter(of_draw, FLAGS.values()))])
+
+
+def subset_command(made: RunSettings, drawn: RunSettings, out: str) -> str:
+    """The shell commands that make a run, and draw this subset of it: one, where the run draws it itself."""
+    if made.recorded or made.added:
+        return f"{command(made, out)} && {draw_command(drawn, out)}"
+    return command(drawn, out)
+
+
+def _flags(settings: RunSettings, paths: Iterable[str]) -> list[str]:
+    """The settings at these dotted paths that are not their defaults, as flags."""
+    words: list[str] = []
+    for path in paths:
+        value: Any = settings
+        for name in path.split("."):
+            value = getattr(value, name)
+        if value != field_of(path).get_default(call_default_factory=True):
+            words += _written(_FLAG_OF[path], value)
+    return words
 
 
 def of_record(path: str) -> bool:

@@ -15,7 +15,7 @@ from s2l.data.card import Origin
 from s2l.data.export import export
 from s2l.errors import RunFolderError
 from s2l.files import read_json, read_record, write_json, written_whole
-from s2l.flags import command
+from s2l.flags import subset_command, validated
 from s2l.progress import Progress
 from s2l.provenance import provenance
 from s2l.proxy.stage import START
@@ -85,7 +85,7 @@ def export_subset(
         budget=budget,
         proxy=read_record(folder.proxy / START)["model"],
         seed=settings.seed,
-        command=command(asked, "RUN"),
+        command=subset_command(validated(folder.claimed()["settings"]), asked, "RUN"),
         signal=strength.sentence,
         caveats=(SEEN_LOSSES,) if settings.proxy.model == SEEN else (),
     )

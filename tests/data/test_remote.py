@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import io
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
@@ -231,10 +232,6 @@ def test_a_missing_package_and_an_unknown_protocol_say_what_to_do() -> None:
         assert str(missing.value) == (
             "gs://bucket/pool.jsonl: gs:// needs another package: Please install gcsfs to access Google Storage"
         )
-    if importlib.util.find_spec("s3fs") is None:
-        with pytest.raises(MachineError) as missing:
-            read_pool(PoolSettings(paths=("s3://bucket/pool.jsonl",)))
-        assert str(missing.value) == "s3://bucket/pool.jsonl: s3:// needs s3fs: pip install 's2l[s3]'"
 
 
 def test_the_hub_s_files_are_one_line_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +242,27 @@ def test_the_hub_s_files_are_one_line_without_a_connection(monkeypatch: pytest.M
     assert "hf_planted" not in str(error.value)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("s3fs") is None, reason="s3:// IS NOT TESTED HERE: s3fs is not installed")
+def test_s3_without_its_package_says_which_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(MachineError) as missing:
+        read_pool(PoolSettings(paths=("s3://other/pool.jsonl",)))
+    assert str(missing.value) == "s3://other/pool.jsonl: s3:// needs s3fs: pip install 's2l[s3]'"
+
+
+@pytest.mark.parametrize("name", ["pool.jsonl", "pool.parquet"])
+def test_s3_gives_the_rows_of_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    local = tmp_path / name
+    local.write_bytes(FILES[name])
+    with serving() as server:
+        server.files = {f"/bucket/{name}": FILES[name]}
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAPLANTED")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
+        far = read_pool(PoolSettings(paths=(f"s3://bucket/{name}",)))
+    near = read_pool(PoolSettings(paths=(str(local),)))
+    assert far.digest == near.digest and np.array_equal(far.rows.ids, near.rows.ids)
+
+
 def test_s3_without_a_server_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as gone:
         endpoint = gone.url

@@ -1,6 +1,7 @@
 """Rows added to a run later: scored as those of the pool are, in shards of their own, and nothing old moves."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -265,3 +266,23 @@ def test_a_url_with_a_secret_is_refused_and_written_nowhere(own_run: Path) -> No
     outcome = s2l("record", own_run, "--add", "https://host/more.jsonl?token=planted")
     assert outcome.code == SETTINGS and "may be a secret" in outcome.error
     assert "planted" not in outcome.err and files_of(own_run) == before
+
+
+def test_a_file_that_was_added_before_and_has_changed_is_refused(own_run: Path, more: Path) -> None:
+    ok(add(own_run, more))
+    before = files_of(own_run)
+    write_jsonl(more, [*MORE, MORE[0]])
+    outcome = add(own_run, more)
+    assert outcome.code == DATA and f"{more}: has changed since" in outcome.error
+    assert files_of(own_run) == before
+
+
+def test_the_commands_on_a_card_make_the_subset_from_all_rows(own_run: Path, more: Path, tmp_path: Path) -> None:
+    ok(add(own_run, more))
+    ok(s2l("select", own_run, "--budget", "9", "--set", "clusters=5", "--seed", "3"))
+    (card,) = own_run.glob("subsets/*/README.md")
+    line = next(line for line in card.read_text(encoding="utf-8").splitlines() if line.startswith("    s2l run "))
+    for words in line.strip().split(" && "):
+        ok(s2l(*[str(tmp_path / "again") if word == "RUN" else word for word in shlex.split(words)[1:]]))
+    (again,) = (tmp_path / "again/subsets").iterdir()
+    assert kept_ids(again) == kept_ids(card.parent) and len(kept_ids(again)) == 9

@@ -240,3 +240,18 @@ def test_methods_that_train_the_proxy_again_are_refused(run: Path) -> None:
     outcome = s2l("select", run, "--budget", "20", "--method", "diverse-evol")
     assert outcome.code == SETTINGS
     assert "these checkpoints come from another training" in outcome.error
+
+
+def test_a_folder_with_a_name_of_our_own_is_a_folder(toy_pool: Path, full: Path, tmp_path: Path) -> None:
+    shutil.copytree(full, tmp_path / "seen")
+    ok(record(toy_pool, tmp_path / "seen", tmp_path / "run"))
+    assert manifest(tmp_path / "run")["command"].startswith("s2l record ")
+    assert "seen in forward passes" not in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    more = write_jsonl(tmp_path / "more.jsonl", [{"instruction": "Add 3 and 1.", "output": "4", "source": "later"}])
+    ok(s2l("record", tmp_path / "run", "--add", more))
+
+
+def test_the_commands_on_a_card_draw_from_the_checkpoints(run: Path, tmp_path: Path) -> None:
+    ok(s2l("select", run, "--budget", "9", "--set", "clusters=5"))
+    (card,) = run.glob("subsets/*/README.md")
+    assert "--out RUN && s2l select RUN --budget 9 --set clusters=5" in card.read_text(encoding="utf-8")

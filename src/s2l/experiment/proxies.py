@@ -86,7 +86,7 @@ def view(run_folder: Path, checkpoints: tuple[int, ...], out: Path) -> None:
 
 
 def check_recorded(run_folder: Path, pool: PoolSettings) -> int:
-    """How many checkpoints of training a finished run of this very pool has; an error of `s2l.errors` where it is none."""
+    """How many checkpoints a finished run of this very pool has; an error of `s2l.errors` where it is none."""
     folder = RunFolder(run_folder)
     if not folder.manifest.is_file():
         raise RunFolderError(f"{printable(str(run_folder))}: no finished run; `recorded` names runs that are finished")

@@ -247,8 +247,9 @@ class Bench:
         proxy_seed = seed % self.settings.proxy_seeds
         run = self.out / PROXIES / f"{name}-seed-{proxy_seed}"
         if name in self.settings.recorded:
-            theirs = Path(self.settings.recorded[name][proxy_seed])
-            view(theirs, tuple(range(1, 1 + check_recorded(theirs, self.pool))), run)
+            if not (run / VIEW).is_file():
+                theirs = Path(self.settings.recorded[name][proxy_seed])
+                view(theirs, tuple(range(1, 1 + check_recorded(theirs, self.pool))), run)
         elif not RunFolder(run).manifest.is_file():
             proxy_run(
                 self.pool,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from s2l.config import WITHOUT_WEIGHTS
 from s2l.data.rows_file import load_rows
 from s2l.errors import RunFolderError, S2LError, printable
 from s2l.files import PART, read_json
@@ -165,10 +166,11 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _command(claimed: Mapping[str, Any], path: Path) -> str | None:
-    """What goes on with the run, on one line; None where its pool was in memory, or that cannot be told."""
+    """What goes on with the run, on one line; None where that cannot be told, or a training of one's own records it."""
     try:
-        if claimed["pool"]["container"] == IN_MEMORY:
+        settings = validated(claimed["settings"])
+        if claimed["pool"]["container"] == IN_MEMORY or settings.proxy.model in WITHOUT_WEIGHTS:
             return None
-        return printable(command(validated(claimed["settings"]), str(path)))
+        return printable(command(settings, str(path)))
     except (S2LError, KeyError, TypeError):
         return None

@@ -47,9 +47,9 @@ def add_rows(path: Path, files: Sequence[str], progress: Progress = SILENT) -> d
             raise DataError(f"{path}: its pool is no file, so rows cannot be added; make a new run of all rows")
         with quoting_rows(made.examples):
             asked = with_files(made, files, progress)
+            check_files(made, claimed, path)
             there, _ = load_rows(folder.rows)
             if asked.added and there.added != asked.added:
-                check_files(made, claimed, path)
                 rows, tokens, pool = read_more(asked, there, folder, progress)
                 if asked is not made:
                     set_aside(folder)

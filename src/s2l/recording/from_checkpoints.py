@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from s2l import manifest
-from s2l.config import BUILTIN, RunSettings
+from s2l.config import BUILTIN, WITHOUT_WEIGHTS, RunSettings
 from s2l.data.rows_file import load_rows
 from s2l.errors import RunFolderError, SettingsError, quoting_rows
 from s2l.files import read_json, read_record, write_json
@@ -145,7 +145,7 @@ def _model(found: Sequence[Left]) -> str:
     """What the model is called: its name on the hub, or the folder that its checkpoints are in."""
     last = found[-1]
     name = last.model if last.revision is not None else last.folder.parent.name or last.folder.name
-    return f"./{name}" if name == BUILTIN else name
+    return f"./{name}" if name in {BUILTIN, *WITHOUT_WEIGHTS} else name
 
 
 def _write_start(left: Left, vocabulary: int, settings: RunSettings, folder: RunFolder) -> None:

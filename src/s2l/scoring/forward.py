@@ -54,6 +54,8 @@ def response_statistics_at(
         (CPU_TOKENS, CPU_LOGITS) if target_R.device.type == "cpu" else (GPU_TOKENS, GPU_LOGITS)
     )
     columns = max(1, logits_at_once // tokens_at_once)
+    if isinstance(projection, torch.nn.Identity):
+        tokens_at_once = max(1, min(tokens_at_once, logits_at_once // states_PD.shape[1]))
     pieces = []
     for start in range(0, len(target_R), tokens_at_once):
         part = slice(start, start + tokens_at_once)

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 import s2l
 from s2l.errors import RunFolderError, SettingsError
 from s2l.proxy.load import NO_WEIGHTS
+from s2l.recording.callback import recording
 from s2l.trajectories import store
 from toy_models import loss_of_one_row
 from toy_runs import FOLDER, SETTINGS, files_of, manifest, toy_rows, write_jsonl
@@ -143,8 +144,13 @@ def test_a_finished_recording_is_not_overwritten(model: Path, toy_pool: Path, re
     run = Path(shutil.copytree(recorded / "run", tmp_path / "run"))
     before = files_of(run)
     recorder = s2l.TrajectoryRecorder(toy_pool, run, initial_checkpoint=True, **SMALL)
-    with pytest.warns(UserWarning, match="no more is recorded, the training goes on: .*step 3 was recorded from other"):
+    with pytest.raises(RunFolderError, match=r"a training with learning_rate 0\.001, this one has 0\.0001"):
         trained(trainer_of(model, tmp_path, recorder, learning_rate=1e-4))
+    other = trainer_of(model, tmp_path, recorder)
+    with torch.no_grad():
+        other.model.lm_head.weight += 0.01
+    with pytest.warns(UserWarning, match="no more is recorded, the training goes on: .*step 0 was recorded from other"):
+        trained(other)
     after = files_of(run)
     changed = {name for name in after if after[name] != before.get(name)}
     assert changed <= {"seconds.json", ".lock"}
@@ -153,7 +159,7 @@ def test_a_finished_recording_is_not_overwritten(model: Path, toy_pool: Path, re
 def test_a_recording_of_another_training_is_refused(model: Path, toy_pool: Path, recorded: Path, tmp_path: Path):
     run = Path(shutil.copytree(recorded / "run", tmp_path / "run"))
     recorder = s2l.TrajectoryRecorder(toy_pool, run, initial_checkpoint=True, **SMALL)
-    with pytest.raises(RunFolderError, match="a training of 12 steps, this one has 6"):
+    with pytest.raises(RunFolderError, match="a training with steps 12, this one has 6"):
         trained(trainer_of(model, tmp_path, recorder, num_train_epochs=1))
     other = s2l.TrajectoryRecorder(toy_pool, run, initial_checkpoint=True, **{**SMALL, "checkpoints": 3})
     with pytest.raises(RunFolderError, match="--checkpoints was '4', now '3'"):
@@ -277,3 +283,52 @@ def test_rows_cannot_be_added_where_no_weights_were_kept(recorded: Path, tmp_pat
     outcome = command("record", run, "--add", more)
     assert outcome.code == FOLDER and "weights were not kept" in outcome.error
     assert files_of(run) == files_of(recorded / "run")
+
+
+def test_a_folder_of_which_no_step_is_recorded_gives_way_to_another_training(
+    model: Path, toy_pool: Path, tmp_path: Path
+) -> None:
+    """As where memory ran out in the first step, and the trainer begins again with smaller batches."""
+    recorder = s2l.TrajectoryRecorder(toy_pool, tmp_path / "run", initial_checkpoint=True, **SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        trained(trainer_of(model, tmp_path, recorder, Stop(1), per_device_train_batch_size=8))
+    other = trainer_of(model, tmp_path, recorder)
+    other.processing_class.add_tokens(["<more>"])
+    other.model.resize_token_embeddings(len(other.processing_class), mean_resizing=False)
+    trained(other)
+    found = manifest(tmp_path / "run")["proxy"]
+    assert (found["plan"]["batch_size"], found["start"]["parameters"]) == (4, other.model.num_parameters())
+    assert "<more>" in (tmp_path / "run/tokenizer/tokenizer.json").read_text(encoding="utf-8")
+
+
+def test_a_training_that_goes_on_from_other_weights_is_refused(model: Path, toy_pool: Path, tmp_path: Path) -> None:
+    def trainer(name: str, *more: TrainerCallback):
+        recorder = s2l.TrajectoryRecorder(toy_pool, tmp_path / "run", **SMALL)
+        return trainer_of(model, tmp_path / name, recorder, *more, save_strategy="steps", save_steps=2)
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(trainer("one", Stop(7)))
+    other = trainer_of(model, tmp_path / "other", Stop(7), save_strategy="steps", save_steps=2)
+    with torch.no_grad():
+        other.model.lm_head.weight += 0.01
+    with pytest.raises(KeyboardInterrupt):
+        trained(other)
+    for step in (4, 6):
+        with pytest.raises(RunFolderError, match=f"goes on at step {step} from other weights"):
+            trained(trainer("one"), resume_from_checkpoint=str(tmp_path / "other" / f"checkpoint-{step}"))
+    trained(trainer("one"), resume_from_checkpoint=str(tmp_path / "one/checkpoint-4"))
+    assert (tmp_path / "run/manifest.json").is_file() and not (tmp_path / "run/saved").exists()
+
+
+@pytest.mark.parametrize("where", ["write_item", "keep"])
+def test_whatever_goes_wrong_on_the_way_the_training_goes_on(
+    model: Path, toy_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(*((store, where) if where == "write_item" else (recording, where)), fail)
+    recorder = s2l.TrajectoryRecorder(toy_pool, tmp_path / "run", **SMALL)
+    with pytest.warns(UserWarning, match="no more is recorded, the training goes on: PermissionError: .*denied"):
+        losses, _ = trained(trainer_of(model, tmp_path, recorder, save_strategy="steps", save_steps=2))
+    assert len(losses) == STEPS

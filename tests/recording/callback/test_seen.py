@@ -16,6 +16,7 @@ import s2l
 from s2l.data.tokens import load_tokens
 from s2l.errors import RunFolderError, SettingsError
 from s2l.proxy.load import load_tokenizer
+from s2l.recording.callback import seen as watching
 from s2l.recording.callback.seen import Contents, whole_epoch
 from s2l.report.caveats import SEEN_LOSSES
 from s2l.trajectories import store
@@ -91,9 +92,7 @@ def without_dropout(trainer: Trainer) -> Trainer:
 
 
 def check_against_recorded(trainer: Trainer, folder: Path) -> None:
-    pool = rows_of(trainer).select_columns(
-        [name for name in ("input_ids", "labels") if name in rows_of(trainer).column_names]
-    )
+    pool = rows_of(trainer)
     seen = s2l.TrajectoryRecorder(pool, folder / "seen", **SMALL)
     recorded = s2l.TrajectoryRecorder(pool, folder / "recorded", max_length=64, checkpoints=2)
     for recorder in (seen, recorded):
@@ -141,7 +140,7 @@ def test_every_row_has_the_loss_of_the_pass_that_it_stood_in(model: Path, seen: 
 def test_the_folder_is_a_run_that_says_where_its_losses_are_from(model: Path, seen: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(seen / "run", tmp_path / "run"))
     assert manifest(run)["proxy"]["plan"]["saves"] == [EACH, 2 * EACH]
-    assert not (run / "seen").exists()
+    assert not (run / "saved").exists()
     done = command("report", run)
     assert done.code == 0, done.err
     assert SEEN_LOSSES in (run / "report.html").read_text(encoding="utf-8")
@@ -156,7 +155,7 @@ def test_the_folder_is_a_run_that_says_where_its_losses_are_from(model: Path, se
 def test_a_resumed_training_ends_with_the_same_losses(model: Path, seen: Path, tmp_path: Path, resumed: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         trained(seeing(model, tmp_path, Stop(10), save_strategy="steps", save_steps=4))
-    kept = sorted(path.name for path in (tmp_path / "run/seen").iterdir())
+    kept = sorted(path.name for path in (tmp_path / "run/saved").iterdir())
     assert kept == ["step-00000004-rank-0.parquet", "step-00000008-rank-0.parquet"]
     trainer = seeing(model, tmp_path, save_strategy="steps", save_steps=4)
     losses, _ = trained(trainer, resume_from_checkpoint=str(tmp_path / "trained" / f"checkpoint-{resumed}"))
@@ -168,7 +167,7 @@ def test_a_resumed_training_ends_with_the_same_losses(model: Path, seen: Path, t
 def test_what_was_seen_of_an_epoch_must_be_there_to_go_on(model: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         trained(seeing(model, tmp_path, Stop(5), save_strategy="steps", save_steps=4))
-    (tmp_path / "run/seen/step-00000004-rank-0.parquet").unlink()
+    (tmp_path / "run/saved/step-00000004-rank-0.parquet").unlink()
     with pytest.raises(RunFolderError, match="what was seen of this epoch is not there"):
         trained(seeing(model, tmp_path), resume_from_checkpoint=str(tmp_path / "trained/checkpoint-4"))
 
@@ -176,8 +175,8 @@ def test_what_was_seen_of_an_epoch_must_be_there_to_go_on(model: Path, tmp_path:
 def test_what_belongs_to_dropped_checkpoints_is_dropped(model: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         trained(seeing(model, tmp_path, Stop(5), save_strategy="steps", save_steps=1, save_total_limit=2))
-    kept = sorted(path.name for path in (tmp_path / "run/seen").iterdir())
-    assert kept == ["step-00000003-rank-0.parquet", "step-00000004-rank-0.parquet"]
+    kept = sorted(path.name for path in (tmp_path / "run/saved").iterdir())
+    assert kept == [f"step-0000000{step}-rank-0.parquet" for step in (2, 3, 4)], "2 is dropped after 4 is saved"
 
 
 def test_a_row_that_the_training_does_not_read_is_named(model: Path, tmp_path: Path) -> None:
@@ -203,10 +202,76 @@ def test_rows_that_stand_in_the_pool_twice_have_a_pass_each(model: Path, tmp_pat
     assert all(recorded.sums["nll"][a, 0] != recorded.sums["nll"][b, 0] for a, b in twice)
 
 
-def test_a_pool_in_other_tokens_is_an_error_before_the_first_step(model: Path, toy_pool: Path, tmp_path: Path) -> None:
+def test_a_pool_in_other_tokens_is_told_as_soon_as_it_is_sure(model: Path, toy_pool: Path, tmp_path: Path) -> None:
     recorder = s2l.TrajectoryRecorder(toy_pool, tmp_path / "run", template="short", **SMALL)
-    with pytest.raises(SettingsError, match=r"of 24 rows of the training none is a row of the pool.*train_dataset"):
-        trained(trainer_of(model, tmp_path, recorder))
+    trainer = trainer_of(model, tmp_path, recorder, num_train_epochs=1)
+    trainer.train_dataset = 3 * list(trainer.train_dataset)
+    steps: list[int] = []
+
+    class Tell(TrainerCallback):
+        def on_step_end(self, args, state, control, **given) -> None:
+            steps.append(recorder.recording is not None)
+
+    trainer.add_callback(Tell())
+    with pytest.warns(UserWarning, match="none of the training's rows so far is a row of the pool.*train_dataset"):
+        trained(trainer)
+    assert steps.index(False) == 7, "32 rows"
+
+
+def test_a_small_pool_of_a_large_training_is_found(model: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(model, tmp_path / "trained", num_train_epochs=1)
+    rows = list(trainer.train_dataset)
+    trainer.train_dataset = rows + 20 * rows[10:]
+    trainer.add_callback(s2l.TrajectoryRecorder(datasets.Dataset.from_list(rows[:10]), tmp_path / "run", **SMALL))
+    trained(trainer)
+    assert len(store.load(tmp_path / "run/trajectories", manifest(tmp_path / "run")["proxy"]["plan"]["saves"])) == 10
+
+
+def test_rows_that_the_data_set_pads_are_the_rows_without_padding(model: Path, seen: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(model, tmp_path / "trained")
+    length = max(len(row["input_ids"]) for row in trainer.train_dataset)
+    rows = [
+        {"input_ids": ids + [0] * (length - len(ids)), "attention_mask": [1] * len(ids) + [0] * (length - len(ids))}
+        for ids in (row["input_ids"] for row in trainer.train_dataset)
+    ]
+    trainer.add_callback(s2l.TrajectoryRecorder(datasets.Dataset.from_list(rows), tmp_path / "run", **SMALL))
+    trained(trainer)
+    ours, theirs = (store.load(path / "run/trajectories", [EACH, 2 * EACH]) for path in (tmp_path, seen))
+    assert np.array_equal(ours.ids, theirs.ids) and np.array_equal(ours.sums["nll"], theirs.sums["nll"])
+
+
+def test_labels_that_differ_are_told_at_the_first_batch(model: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(model, tmp_path / "trained")
+    rows = [{**row, "labels": [*row["input_ids"][:-1], -100]} for row in trainer.train_dataset]
+    recorder = s2l.TrajectoryRecorder(datasets.Dataset.from_list(rows), tmp_path / "run", **SMALL)
+    trainer.add_callback(recorder)
+    with pytest.warns(UserWarning, match="a row of the pool is in the training with other tokens that count"):
+        trained(trainer)
+
+
+def test_what_a_pass_does_not_survive_ends_the_watching_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory for 5 GiB")
+
+    monkeypatch.setattr(watching, "response_statistics_at", no_memory)
+    trainer = seeing(model, tmp_path)
+    with pytest.warns(UserWarning, match="the training goes on: OutOfMemoryError: no memory"):
+        losses, _ = trained(trainer)
+    assert len(losses) == EPOCHS * EACH
+    assert not trainer.model._forward_hooks
+
+
+def test_hooks_of_an_interrupted_training_give_way(model: Path, tmp_path: Path) -> None:
+    trainer = seeing(model, tmp_path, Stop(2))
+    with pytest.raises(KeyboardInterrupt):
+        trained(trainer)
+    again = trainer_of(model, tmp_path / "again")
+    again.model = again.model_wrapped = trainer.model
+    again.add_callback(s2l.TrajectoryRecorder(rows_of(again), tmp_path / "other", **SMALL))
+    trained(again)
+    assert not trainer.model._forward_hooks and not trainer.model.base_model._forward_hooks
 
 
 def test_what_cannot_be_watched_is_refused(model: Path, tmp_path: Path) -> None:

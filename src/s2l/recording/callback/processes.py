@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from s2l.errors import S2LError
+from s2l.errors import MachineError, S2LError, printable
 
 PATIENCE = timedelta(days=1)
 """How long the others wait for one that reads the pool, or has more shards to score."""
@@ -38,15 +38,21 @@ class Processes:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """All leave the block at the same time; the first S2LError of any of them is raised on every one."""
-        error = None
+        """All leave the block at the same time; what went wrong on any of them is raised on every one, as an S2LError.
+
+        Any other exception becomes a MachineError: were it left to its own process, the others would wait for it.
+        """
+        error: S2LError | None = None
+        cause: Exception | None = None
         try:
             yield
         except S2LError as own:
             error = own
+        except Exception as other:
+            error, cause = MachineError(printable(f"{type(other).__name__}: {other}".partition("\n")[0])), other
         first = next((error for error in self.gather(error) if error is not None), None)
         if first is not None:
-            raise first from None
+            raise first from cause
 
     def part(self) -> None:
         """Close the group."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +24,9 @@ from s2l.config import RECORDED, SEEN, RunSettings
 from s2l.errors import S2LError, SettingsError, quoting_rows
 from s2l.flags import FLAGS, validated, with_flags
 from s2l.progress import SILENT, Progress
+from s2l.recording.callback.begin import check_past, epoch_ends, opened, plan_of, prepare, to_see
 from s2l.recording.callback.processes import Processes, joined
-from s2l.recording.callback.recording import (
-    Recording,
-    check_past,
-    epoch_ends,
-    finish,
-    keep_seen,
-    opened,
-    plan_of,
-    prepare,
-    prepare_seen,
-    record_step,
-)
+from s2l.recording.callback.recording import Recording, conclude, keep_beside, record_step
 from s2l.recording.callback.seen import Seen
 from s2l.recording.callback.unchanged import unchanged
 from s2l.recording.callback.weights import plain, refuse_shards, use_own_forward
@@ -53,6 +44,7 @@ TAKEN = sorted(
 KINDS = {"recorded": RECORDED, "seen": SEEN}
 OF_CHECKPOINTS = ("checkpoints", "initial_checkpoint", "initial-checkpoint")
 PAPERS_BUDGET = "11%"
+GOES_ON = "no more is recorded, the training goes on"
 _held: dict[Path, ExitStack] = {}
 """Locks of recordings; one whose training was interrupted in this process gives way to the next."""
 
@@ -88,6 +80,7 @@ class TrajectoryRecorder(TrainerCallback):
         self.progress = progress
         self.recording: Recording | None = None
         self.seen: Seen | None = None
+        self.kept: int | None = None
 
     def on_train_begin(
         self,
@@ -106,6 +99,7 @@ class TrajectoryRecorder(TrainerCallback):
         saves = epoch_ends(args, state, loader) if self.settings.proxy.model == SEEN else None
         plan = plan_of(args, state, self.settings, model, len(tokenizer), saves)
         self._see_no_more()
+        self.kept = None
         processes = joined()
         try:
             with unchanged(given["model"]), quoting_rows(self.settings.examples):
@@ -116,38 +110,42 @@ class TrajectoryRecorder(TrainerCallback):
                         prepare(folder, self.settings, self.dataset, tokenizer, model, plan, self.progress)
                 with processes.together():
                     self.recording = opened(self.out, self.settings, processes, self.progress)
-                    check_past(self.recording, state.global_step)
+                    check_past(self.recording, model, state.global_step)
                     if self.settings.proxy.model == SEEN:
-                        self.seen = prepare_seen(self.recording, given["model"], loader, state.global_step)
+                        self.seen = to_see(self.recording, given["model"], loader, state.global_step)
         except S2LError:
             self.recording = None
             self._leave(processes)
             raise
         if self.seen is not None:
             self.seen.watch(given["model"])
-        if state.global_step == 0:
-            self._record(given["model"], 0)
+        self._record(given["model"], state.global_step, only=0)
 
     def on_step_end(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,
         **given: Any,
     ) -> None:
-        """Record the losses if this is one of the checkpoints."""
-        self._record(given["model"], state.global_step)
+        """Record the losses at a checkpoint; keep what belongs beside one that the trainer is about to save."""
+        step, model = state.global_step, given["model"]
+        self._record(model, step)
+        if control.should_save:
+            self._keep(model, step, args)
+        recording = self.recording
+        if recording and recording.processes.world == 1 and self.seen and self.seen.error:
+            self._stop(recording, self.seen.error)
 
     def on_save(
         self,
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,  # noqa: ARG002
-        **given: Any,  # noqa: ARG002
+        **given: Any,
     ) -> None:
-        """Keep what was seen of an epoch that is not over beside the trainer's own checkpoint."""
-        if self.recording is not None and self.seen is not None:
-            keep_seen(self.recording, self.seen, state.global_step, Path(args.output_dir or "."))
+        """The same where another callback asked for the saving."""
+        self._keep(given["model"], state.global_step, args)
 
     def on_train_end(
         self,
@@ -159,53 +157,55 @@ class TrajectoryRecorder(TrainerCallback):
         """Complete the folder, if all checkpoints are recorded."""
         if self.recording is None:
             return
-        recording, self.recording = self.recording, None
-        self._see_no_more()
-        done = sum(recording.digest_at(step) is not None for step in recording.steps)
-        with unchanged(given["model"]):
-            if done < len(recording.steps):
-                _warn(
-                    f"{self.out}: the training ended at step {state.global_step} of {state.max_steps}, with {done} of "
-                    f"{len(recording.steps)} checkpoints recorded; go on with the training to finish the recording"
-                )
-            else:
-                self._finish(recording)
-        self._leave(recording.processes)
-
-    def _record(self, model: Any, step: int) -> None:
         recording = self.recording
+        self._attempt(given["model"], partial(conclude, step=state.global_step), "the recording is not finished")
+        if self.recording is not None:
+            self._see_no_more()
+            self.recording = None
+            self._leave(recording.processes)
+
+    def _record(self, model: Any, step: int, only: int | None = None) -> None:
+        recording = self.recording
+        if recording is None or step not in recording.steps or only not in {None, step}:
+            return
+
+        def record(recording: Recording) -> None:
+            own: PreTrainedModel = plain(model)
+            use_own_forward(own)
+            record_step(recording, own, step, self.seen)
+
+        self._attempt(model, record)
+
+    def _keep(self, model: Any, step: int, args: TrainingArguments) -> None:
+        trained = Path(args.output_dir or ".")
+        if self.kept == step:
+            return
+        self.kept = step
+        self._attempt(model, lambda recording: keep_beside(recording, plain(model), self.seen, step, trained))
+
+    def _attempt(self, model: Any, job: Callable[[Recording], None], said: str = GOES_ON) -> None:
+        """Do it, and leave the training as it was; what goes wrong ends the recording, on every process."""
+        recording, wrong = self.recording, None
         if recording is None:
             return
-        failed = self.seen is not None and self.seen.failed and recording.processes.world == 1
-        if step not in recording.steps and not failed:
-            return
-        wrong: S2LError | None = None
-        with unchanged(model):
+        with unchanged(model), quoting_rows(self.settings.examples):
             try:
-                own: PreTrainedModel = plain(model)
-                use_own_forward(own)
-                with quoting_rows(self.settings.examples):
-                    record_step(recording, own, step, self.seen)
+                job(recording)
             except S2LError as error:
                 wrong = error
         if wrong is not None:
-            self.recording = None
-            self._see_no_more()
-            self._leave(recording.processes)
-            _warn(f"{self.out}: no more is recorded, the training goes on: {wrong}")
+            self._stop(recording, wrong, said)
+
+    def _stop(self, recording: Recording, why: S2LError, said: str = GOES_ON) -> None:
+        self.recording = None
+        self._see_no_more()
+        self._leave(recording.processes)
+        warnings.warn(f"{self.out}: {said}: {why}", stacklevel=2)
 
     def _see_no_more(self) -> None:
         if self.seen is not None:
             self.seen.close()
             self.seen = None
-
-    def _finish(self, recording: Recording) -> None:
-        try:
-            with recording.processes.together():
-                if recording.processes.leads:
-                    finish(recording)
-        except S2LError as error:
-            _warn(f"{self.out}: the recording is not finished: {error}")
 
     def _leave(self, processes: Processes) -> None:
         if processes.leads:
@@ -225,6 +225,8 @@ def _settings(pool: Any, losses: str, flags: Mapping[str, Any]) -> RunSettings:
                 f"TrajectoryRecorder() got an unexpected keyword argument '{flag.replace('-', '_')}'; it takes: "
                 + ", ".join(name.replace("-", "_") for name in TAKEN)
             )
+    if isinstance(pool, datasets.Dataset) and "input_ids" in pool.column_names:
+        given.setdefault("format", "tokenized")
     one = isinstance(pool, str | Path)
     paths = (IN_MEMORY,) if isinstance(pool, datasets.Dataset) else (str(pool),) if one else tuple(map(str, pool))
     values = with_flags({}, {**given, "budget": (PAPERS_BUDGET,), "proxy": KINDS[losses], "tokenizer": RECORDED})
@@ -244,7 +246,3 @@ def _release(path: Path) -> None:
     held = _held.pop(path.resolve(), None)
     if held is not None:
         held.close()
-
-
-def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=2)

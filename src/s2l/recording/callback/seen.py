@@ -8,27 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Bool, Float, Int
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from s2l.data.prepare import IGNORED
-from s2l.errors import NumericsError, RunFolderError, S2LError, SettingsError
-from s2l.files import written_whole
+from s2l.errors import MachineError, NumericsError, S2LError, SettingsError, printable
 from s2l.recording.callback.weights import unwrapped
 from s2l.scoring.forward import HeadPath, response_statistics_at
 from s2l.scoring.score import per_row
 from s2l.types import STATISTICS, Tokens
 
-AT_FIRST = 1000
-"""Rows of the training that are looked at before it begins."""
+SURELY = 30
+"""Rows of the pool that should have come by before it is said that none does."""
+MANY_TIMES, AT_LEAST = 3, 10_000
+_watched: WeakKeyDictionary[torch.nn.Module, Seen] = WeakKeyDictionary()
+"""Who watches which model: a training that was interrupted leaves its hooks behind."""
 OWN_ROWS = "record the rows as the trainer has them: TrajectoryRecorder(trainer.train_dataset, …)"
 Span = tuple[int, Int[np.ndarray, " r"], Int[np.ndarray, " r"]]
 """A row of the pool that stands in a batch: which, where in the flattened batch its counted tokens are, their ids."""
@@ -37,17 +37,20 @@ Span = tuple[int, Int[np.ndarray, " r"], Int[np.ndarray, " r"]]
 class Seen:
     """Watches the forward passes of a model that trains, and sums what they say of the pool's rows."""
 
-    def __init__(self, known: Contents, own: PreTrainedModel, path: HeadPath) -> None:
+    def __init__(self, known: Contents, own: PreTrainedModel, path: HeadPath, share: float) -> None:
         self.known = known
-        self._own, self._path = own, path
+        self._own, self._path, self._share = own, path, share
+        self._expected = 0.0
         self._rows: list[int] = []
         self._sums: list[Float[np.ndarray, "S B"]] = []
-        self._error: S2LError | None = None
+        self.error: S2LError | None = None
         self._states: torch.Tensor | None = None
         self._hooks: list[RemovableHandle] = []
 
     def watch(self, model: torch.nn.Module) -> None:
         """Begin: `model` is what the trainer calls, with all that is put around the own one."""
+        _leave(model)
+        _watched[model] = self
         self._hooks = [unwrapped(model).register_forward_hook(self._after_model, with_kwargs=True)]
         if self._path == "trunk":
             self._hooks.append(self._own.base_model.register_forward_hook(self._after_trunk))
@@ -58,38 +61,19 @@ class Seen:
             hook.remove()
 
     def taken(self) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "S n"]]:
-        """What was seen since the last call, by the first row of the same content; raises what went wrong meanwhile."""
-        if self._error is not None:
-            raise self._error
-        seen = self._seen()
+        """The same, which then begins anew; raises what went wrong meanwhile."""
+        if self.error is not None:
+            raise self.error
+        seen = self.so_far()
         self._rows, self._sums = [], []
         return seen
 
-    @property
-    def failed(self) -> bool:
-        """Whether `taken` will raise."""
-        return self._error is not None
+    def go_on(self, rows: Int[np.ndarray, " n"], sums_Sn: Float[np.ndarray, "S n"]) -> None:
+        """Take up what was seen before."""
+        self._rows, self._sums = rows.tolist(), [sums_Sn]
 
-    def keep(self, path: Path) -> None:
-        """Save what was seen of an epoch that is not over."""
-        rows, sums_Sn = self._seen()
-        table = pa.table({"row": rows, **dict(zip(STATISTICS, sums_Sn, strict=True))})
-        with written_whole(path) as part:
-            pq.write_table(table, part, compression="zstd", write_page_checksum=True)
-
-    def go_on(self, path: Path) -> None:
-        """Take up what `keep` saved; RunFolderError where it is not there."""
-        try:
-            table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
-        except Exception:  # Arrow has many ways to fail on a damaged file
-            raise RunFolderError(
-                f"{path}: what was seen of this epoch is not there; go on from the end of an epoch, or train from the "
-                "start with another out"
-            ) from None
-        self._rows = table["row"].to_pylist()
-        self._sums = [np.stack([table[name].to_numpy() for name in STATISTICS])]
-
-    def _seen(self) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "S n"]]:
+    def so_far(self) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "S n"]]:
+        """What was seen of the epoch, by the first row of the same content."""
         nothing = np.empty((len(STATISTICS), 0))
         return np.array(self._rows, dtype=np.int64), np.concatenate([nothing, *self._sums], axis=1)
 
@@ -98,19 +82,32 @@ class Seen:
 
     def _after_model(self, module: torch.nn.Module, _given: Any, named: Mapping[str, Any], output: Any) -> None:
         states, self._states = self._states, None
-        if not module.training or self._error is not None:
+        if not module.training or self.error is not None:
             return
         try:
             self._see(named, output, states)
-        except S2LError as error:  # the training goes on; the recorder looks for it behind the step
-            self._error = error
-            self.close()
+        except S2LError as error:
+            self._end(error)
+        except Exception as error:  # such as no memory: the training goes on
+            self._end(MachineError(printable(f"{type(error).__name__}: {error}".partition("\n")[0])))
+
+    def _end(self, error: S2LError) -> None:
+        """Watch no more; the recorder looks for what went wrong behind the step."""
+        self.error = error
+        self.close()
 
     @torch.no_grad()
     def _see(self, named: Mapping[str, Any], output: Any, states: torch.Tensor | None) -> None:
         spans = list(self.known.found(named))
+        self._expected += self._share * len(named["input_ids"])
         if not spans:
+            if not self._rows and self._expected > SURELY:
+                raise SettingsError(
+                    f"none of the training's rows so far is a row of the pool, token for token; {OWN_ROWS}"
+                )
             return
+        if len(self._rows) > MANY_TIMES * len(self.known.first_N) + AT_LEAST:
+            raise MachineError("nobody takes what is seen: the training that was watched has ended")
         states_BLD, projection = self._head(named, output, states)
         position_R = torch.from_numpy(np.concatenate([at for _, at, _ in spans]) - 1).to(states_BLD.device)
         target_R = torch.from_numpy(np.concatenate([ids for _, _, ids in spans])).to(states_BLD.device)
@@ -147,12 +144,11 @@ class Contents:
             self.first_N[row] = self._first.setdefault(_key(ids, counted), row)
             self._ids.add(_key(ids))
 
-    def any_of(self, rows: Sequence[Sequence[int]]) -> bool:
-        """Whether one of these rows of token ids is in the pool, whatever counts."""
-        return any(_key(np.array(row, dtype=np.int64)) in self._ids for row in rows)
-
     def found(self, batch: Mapping[str, Any]) -> Iterator[Span]:
-        """The pool's rows in what a model is given; SettingsError where that are no token ids with labels."""
+        """The pool's rows in what a model is given.
+
+        SettingsError where that are no token ids with labels, or a row's tokens are there and others of them count.
+        """
         if not isinstance(batch.get("input_ids"), torch.Tensor) or not isinstance(batch.get("labels"), torch.Tensor):
             raise SettingsError(
                 "the model is given no labels with its input_ids (label smoothing, a loss function of one's own), so "
@@ -166,6 +162,11 @@ class Contents:
             if row is not None:
                 at = place_l[counted_l]
                 yield row, at, ids_P[at].astype(np.int64)
+            elif _key(ids_P[place_l]) in self._ids:
+                raise SettingsError(
+                    "a row of the pool is in the training with other tokens that count: give the pool the training's "
+                    "labels (a collator that masks the padding token masks an end token that is the same)"
+                )
 
 
 def whole_epoch(
@@ -185,19 +186,10 @@ def whole_epoch(
     return sums_SN, np.isnan(sums_SN[0])
 
 
-def check_rows(known: Contents, dataset: Any) -> None:
-    """SettingsError where the training's rows, as far as can be told before it begins, are not those of the pool."""
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__") or not len(dataset):
-        return
-    places = np.unique(np.linspace(0, len(dataset) - 1, AT_FIRST).astype(np.int64))
-    rows = [dataset[place] for place in places.tolist()]
-    if not all(isinstance(row, Mapping) and "input_ids" in row for row in rows) or "seq_lengths" in rows[0]:
-        return
-    if not known.any_of([row["input_ids"] for row in rows]):
-        raise SettingsError(
-            f"TrajectoryRecorder: of {len(rows):,} rows of the training none is a row of the pool, token for token; "
-            + OWN_ROWS
-        )
+def _leave(model: torch.nn.Module) -> None:
+    before = _watched.pop(model, None)
+    if before is not None:
+        before.close()
 
 
 def _rows_of(batch: Mapping[str, Any]) -> Iterator[Int[np.ndarray, " l"]]:
