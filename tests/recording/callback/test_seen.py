@@ -219,7 +219,7 @@ def test_a_pool_in_other_tokens_is_told_as_soon_as_it_is_sure(model: Path, toy_p
 
 
 def test_a_small_pool_of_a_large_training_is_found(model: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(model, tmp_path / "trained", num_train_epochs=1)
+    trainer = trainer_of(model, tmp_path / "trained", num_train_epochs=2)
     rows = list(trainer.train_dataset)
     trainer.train_dataset = rows + 20 * rows[10:]
     trainer.add_callback(s2l.TrajectoryRecorder(datasets.Dataset.from_list(rows[:10]), tmp_path / "run", **SMALL))
@@ -302,6 +302,16 @@ def test_adapters_are_watched_with_the_model(model: Path, seen: Path, tmp_path: 
         processing_class=plain.processing_class,
     )
     check_against_recorded(trainer, tmp_path)
+
+
+def test_two_recorders_may_watch_one_training(model: Path, seen: Path, tmp_path: Path) -> None:
+    trainer = seeing(model, tmp_path)
+    half = datasets.Dataset.from_list(list(trainer.train_dataset)[:12])
+    trainer.add_callback(s2l.TrajectoryRecorder(half, tmp_path / "half", **SMALL))
+    trained(trainer)
+    assert not trainer.model._forward_hooks
+    whole, part = (store.load(tmp_path / name / "trajectories", [EACH, 2 * EACH]) for name in ("run", "half"))
+    assert np.array_equal(part.sums["nll"], whole.sums["nll"][np.isin(whole.ids, part.ids)])
 
 
 def test_in_sft_with_prompts_that_do_not_count(model: Path, tmp_path: Path) -> None:

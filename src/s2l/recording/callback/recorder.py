@@ -118,7 +118,7 @@ class TrajectoryRecorder(TrainerCallback):
             self._leave(processes)
             raise
         if self.seen is not None:
-            self.seen.watch(given["model"])
+            self.seen.watch(given["model"], state)
         self._record(given["model"], state.global_step, only=0)
 
     def on_step_end(

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -27,8 +26,6 @@ from s2l.types import STATISTICS, Tokens
 SURELY = 30
 """Rows of the pool that should have come by before it is said that none does."""
 MANY_TIMES, AT_LEAST = 3, 10_000
-_watched: WeakKeyDictionary[torch.nn.Module, Seen] = WeakKeyDictionary()
-"""Who watches which model: a training that was interrupted leaves its hooks behind."""
 OWN_ROWS = "record the rows as the trainer has them: TrajectoryRecorder(trainer.train_dataset, …)"
 Span = tuple[int, Int[np.ndarray, " r"], Int[np.ndarray, " r"]]
 """A row of the pool that stands in a batch: which, where in the flattened batch its counted tokens are, their ids."""
@@ -46,11 +43,18 @@ class Seen:
         self.error: S2LError | None = None
         self._states: torch.Tensor | None = None
         self._hooks: list[RemovableHandle] = []
+        self._training: object = None
 
-    def watch(self, model: torch.nn.Module) -> None:
-        """Begin: `model` is what the trainer calls, with all that is put around the own one."""
-        _leave(model)
-        _watched[model] = self
+    def watch(self, model: torch.nn.Module, training: object) -> None:
+        """Begin: `model` is what the trainer calls, with all that is put around the own one.
+
+        What another training of it left behind, one that was interrupted, ends; `training` tells it from this one.
+        """
+        for hook in list(unwrapped(model)._forward_hooks.values()):
+            other = getattr(hook, "__self__", None)
+            if isinstance(other, Seen) and other._training is not training:
+                other.close()
+        self._training = training
         self._hooks = [unwrapped(model).register_forward_hook(self._after_model, with_kwargs=True)]
         if self._path == "trunk":
             self._hooks.append(self._own.base_model.register_forward_hook(self._after_trunk))
@@ -99,13 +103,14 @@ class Seen:
     @torch.no_grad()
     def _see(self, named: Mapping[str, Any], output: Any, states: torch.Tensor | None) -> None:
         spans = list(self.known.found(named))
-        self._expected += self._share * len(named["input_ids"])
         if not spans:
-            if not self._rows and self._expected > SURELY:
+            self._expected += self._share * len(named["input_ids"])
+            if self._expected > SURELY:
                 raise SettingsError(
                     f"none of the training's rows so far is a row of the pool, token for token; {OWN_ROWS}"
                 )
             return
+        self._share = 0.0
         if len(self._rows) > MANY_TIMES * len(self.known.first_N) + AT_LEAST:
             raise MachineError("nobody takes what is seen: the training that was watched has ended")
         states_BLD, projection = self._head(named, output, states)
@@ -184,12 +189,6 @@ def whole_epoch(
     sums_SN = np.full((len(STATISTICS), len(first_N)), np.nan)
     sums_SN[:, order_N[place_n[own_n]]] = sums_Sn[:, order_n[own_n]]
     return sums_SN, np.isnan(sums_SN[0])
-
-
-def _leave(model: torch.nn.Module) -> None:
-    before = _watched.pop(model, None)
-    if before is not None:
-        before.close()
 
 
 def _rows_of(batch: Mapping[str, Any]) -> Iterator[Int[np.ndarray, " l"]]:
