@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch.distributed.fsdp import fully_shard
-from toy_trainings import CHECKPOINTS, STEPS, padded, tiny_gpt2, tokens_of, trained, trainer_of
+from toy_trainings import CHECKPOINTS, STEPS, Stop, padded, tiny_gpt2, tokens_of, trained, trainer_of
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 import s2l
@@ -23,17 +23,6 @@ from toy_runs import s2l as command
 
 SAVES = [3, 6, 9, 12]
 SMALL = {"template": "short", "max_length": 64, "checkpoints": CHECKPOINTS}
-
-
-class Stop(TrainerCallback):
-    """The user presses Ctrl-C behind a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args, state, control, **given) -> None:
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")

@@ -8,20 +8,18 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from toy_trainings import ROWS, Naive, padded, tiny_gpt2, tokens_of, trained, trainer_of
-from transformers import AutoModelForCausalLM, Trainer, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from toy_trainings import Naive, Stop, padded, sft, tiny_gpt2, tokens_of, trained, trainer_of
+from transformers import Trainer, TrainerCallback
 
 import s2l
 from s2l.data.tokens import load_tokens
 from s2l.errors import RunFolderError, SettingsError
-from s2l.proxy.load import load_tokenizer
 from s2l.recording.callback import seen as watching
 from s2l.recording.callback.seen import Contents, whole_epoch
 from s2l.report.caveats import SEEN_LOSSES
 from s2l.trajectories import store
 from s2l.types import STATISTICS
-from toy_runs import files_of, manifest, toy_rows
+from toy_runs import files_of, manifest
 from toy_runs import s2l as command
 
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing`:FutureWarning")
@@ -29,17 +27,6 @@ EPOCHS = 2
 EACH = 6
 """Steps of an epoch."""
 SMALL = {"max_length": 64, "losses": "seen"}
-
-
-class Stop(TrainerCallback):
-    """The user presses Ctrl-C behind a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args, state, control, **given) -> None:
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -57,29 +44,6 @@ def seeing(model: Path, folder: Path, *callbacks: TrainerCallback, **arguments) 
     trainer = trainer_of(model, folder / "trained", *callbacks, **arguments)
     trainer.add_callback(s2l.TrajectoryRecorder(rows_of(trainer), folder / "run", **SMALL))
     return trainer
-
-
-def sft(model: Path, folder: Path, **arguments) -> SFTTrainer:
-    rows = [{"prompt": row["instruction"], "completion": row["output"]} for row in toy_rows()[:ROWS] if row["output"]]
-    settings = {
-        "output_dir": str(folder / "sft"),
-        "per_device_train_batch_size": 4,
-        "num_train_epochs": 2,
-        "bf16": False,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "logging_strategy": "no",
-        "dataloader_pin_memory": False,
-        **arguments,
-    }
-    return SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model),
-        args=SFTConfig(**settings),
-        train_dataset=datasets.Dataset.from_list(rows),
-        processing_class=load_tokenizer(model),
-    )
 
 
 def without_dropout(trainer: Trainer) -> Trainer:
@@ -315,14 +279,14 @@ def test_two_recorders_may_watch_one_training(model: Path, seen: Path, tmp_path:
 
 
 def test_in_sft_with_prompts_that_do_not_count(model: Path, tmp_path: Path) -> None:
-    check_against_recorded(without_dropout(sft(model, tmp_path)), tmp_path)
+    check_against_recorded(without_dropout(sft(model, tmp_path / "sft")), tmp_path)
 
 
 def test_in_sft_with_several_rows_packed_into_one(model: Path, tmp_path: Path) -> None:
     """Rows come to the model end to end; a model that tells them apart by their positions sees each alone."""
-    trainer = sft(model, tmp_path, packing=True, max_length=64)
+    trainer = sft(model, tmp_path / "sft", packing=True, max_length=64)
     batch = next(iter(trainer.get_train_dataloader()))
-    pool = sft(model, tmp_path).train_dataset.select_columns(["input_ids", "labels"])
+    pool = sft(model, tmp_path / "sft").train_dataset.select_columns(["input_ids", "labels"])
     trained(trainer_of(model, tmp_path / "t", s2l.TrajectoryRecorder(pool, tmp_path / "pool", max_length=64)))
     found = list(Contents(tokens_of(tmp_path / "pool")).found(batch))
     assert len(found) > len(batch["input_ids"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -15,9 +16,11 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from trl import SFTConfig, SFTTrainer
 
 from s2l.data.tokens import load_tokens
 from s2l.proxy.builtin import fit_tokenizer
+from s2l.proxy.load import load_tokenizer
 from s2l.proxy.quiet import quiet
 from s2l.types import Tokens
 from toy_runs import toy_rows
@@ -25,6 +28,29 @@ from toy_runs import toy_rows
 ROWS = 24
 """Rows that are trained on; the pool that is recorded is larger."""
 STEPS, CHECKPOINTS = 12, 4
+PLAIN: dict[str, Any] = {
+    "per_device_train_batch_size": 4,
+    "num_train_epochs": 2,
+    "learning_rate": 1e-3,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "use_cpu": True,
+    "logging_strategy": "no",
+    "dataloader_pin_memory": False,
+}
+"""Two epochs by four rows, on the CPU, in silence."""
+
+
+class Stop(TrainerCallback):
+    """The user presses Ctrl-C behind a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
 
 
 class Naive(Trainer):
@@ -78,24 +104,24 @@ def trainer_of(
         loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(model)
     texts = [f"{row['instruction']} {row['output']}" for row in toy_rows()[:ROWS]]
-    settings = {
-        "per_device_train_batch_size": 4,
-        "num_train_epochs": 2,
-        "learning_rate": 1e-3,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "logging_strategy": "no",
-        "dataloader_pin_memory": False,
-        **arguments,
-    }
     return kind(
         model=loaded,
-        args=TrainingArguments(output_dir=str(out), **settings),
+        args=TrainingArguments(output_dir=str(out), **{**PLAIN, **arguments}),
         train_dataset=[{"input_ids": ids} for ids in tokenizer(texts)["input_ids"]],
         data_collator=padded,
         processing_class=tokenizer,
+        callbacks=list(callbacks),
+    )
+
+
+def sft(model: Path, out: Path, *callbacks: TrainerCallback, **arguments: Any) -> SFTTrainer:
+    """The same in TRL's trainer: prompts do not count, and its loss has no logits."""
+    rows = [{"prompt": row["instruction"], "completion": row["output"]} for row in toy_rows()[:ROWS] if row["output"]]
+    return SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model),
+        args=SFTConfig(output_dir=str(out), **{**PLAIN, "bf16": False, **arguments}),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=load_tokenizer(model),
         callbacks=list(callbacks),
     )
 
