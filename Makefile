@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/s2l demo
 
 test: $(VENV)/.installed-dev check browser
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The page's tests need a Chromium. Root on Debian, as in a container, gets one; elsewhere they are skipped, and say so.
 browser:

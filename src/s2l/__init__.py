@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from s2l.library import select
     from s2l.pipeline import draw, run
     from s2l.proxy.stage import proxy_tokenizer, train_proxy
+    from s2l.recording.callback.recorder import TrajectoryRecorder
     from s2l.scoring.record import record
     from s2l.selection.kmeans import kmeans
     from s2l.selection.select import select as select_rows
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "TrajectoryRecorder": "s2l.recording.callback.recorder",
     "draw": "s2l.pipeline",
     "kmeans": "s2l.selection.kmeans",
     "pool_from_dataset": "s2l.data.pool",
@@ -34,6 +36,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "TrajectoryRecorder",
     "draw",
     "kmeans",
     "pool_from_dataset",

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from s2l.data.url import without_secrets
 from s2l.selection.budget import parse_budget
 
 Format = Literal["auto", "instruction", "pair", "messages", "conversations", "text", "tokenized"]
 BUILTIN = "builtin"
+RECORDED = "recorded"
+"""The proxy of a run that was recorded during a training of one's own: its weights are not kept."""
+SEEN = "seen"
+"""The same, of losses seen in the training's own forward passes."""
+WITHOUT_WEIGHTS = frozenset({RECORDED, SEEN})
+Paths = Annotated[tuple[str, ...], BeforeValidator(without_secrets)]
+"""Files or URLs of rows; SettingsError for a URL with a secret in it."""
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     def require(self) -> None:
         """Raise SettingsError where what is needed is not there; asked before anything is trained."""
@@ -24,7 +32,7 @@ class Settings(BaseModel):
 class PoolSettings(Settings):
     """Where the rows are and how to read them."""
 
-    paths: tuple[str, ...] = Field(description="Files, a saved datasets folder, or a hub id.", min_length=1)
+    paths: Paths = Field(description="Files or their URLs, a saved datasets folder, or a hub id.", min_length=1)
     format: Format = Field("auto", description="Shape of a row; recognised by its columns if auto.")
     columns: dict[str, str] = Field({}, description="Column of each part: prompt=…, response=…, system=…, …")
     source_column: str | None = Field(None, description="Column that names a row's source (default: `source`).")
@@ -108,6 +116,12 @@ class RunSettings(Settings):
     proxy: ProxySettings = ProxySettings()
     select: SelectSettings
     seed: int = Field(0, ge=0, lt=2**32, description="Of training order, clustering and drawing.")
+    recorded: tuple[str, ...] | None = Field(
+        None, description="Checkpoints of another training, where `s2l record` took the losses from them."
+    )
+    added: tuple[int, ...] | None = Field(
+        None, description="How many of the last files came with each `s2l record RUN --add`."
+    )
     examples: bool = Field(
         True, description="Show rows in the run's page and in messages; without, no text of a row stands there."
     )

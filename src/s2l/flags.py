@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from s2l.config import RunSettings
+from s2l.config import WITHOUT_WEIGHTS, RunSettings
 from s2l.errors import S2LError, SettingsError, shown
 
 FLAGS: Mapping[str, str] = {
@@ -50,6 +50,16 @@ FLAGS: Mapping[str, str] = {
     "seed": "seed",
     "examples": "examples",
 }
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "authors": {
+        "template": "alpaca",
+        "method": "s2l",
+        "balance": "source",
+        "set": {"inside": "source", "start": "random", "sample": 256, "iterations": 21, "small": "last"},
+    },
+}
+"""Flags set at once, and what `--set` is given; docs/authors.md says why each."""
+HOW_TO_SCORE = frozenset({"precision", "device", "threads", "processes", "batch_tokens"})
 _FLAG_OF = {path: flag for flag, path in FLAGS.items()}
 
 
@@ -88,6 +98,21 @@ def with_flags(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     return merged
 
 
+def with_preset(name: str | None, given: Mapping[str, Any], known: Iterable[str] = FLAGS) -> dict[str, Any]:
+    """The flags of the preset that the verb knows, with those given laid over them; one by one inside `--set`.
+
+    Raises SettingsError for a preset that is not there, or whose method is not the one given.
+    """
+    if name is None:
+        return dict(given)
+    if name not in PRESETS:
+        raise SettingsError(f"no preset {shown(name)}; there are: {', '.join(PRESETS)}")
+    preset = {flag: value for flag, value in PRESETS[name].items() if flag in known}
+    if (method := given.get("method", preset["method"])) != preset["method"]:
+        raise SettingsError(f"--preset {name} is of method {preset['method']}: leave out --method {shown(method)}")
+    return {**preset, **given, "set": {**preset["set"], **given.get("set", {})}}
+
+
 def validated(values: Mapping[str, Any]) -> RunSettings:
     """The settings, checked; SettingsError is one line with the flag, the value and what would be right."""
     try:
@@ -115,16 +140,57 @@ def explained(error: ValidationError, prefix: str = "") -> str:
 
 
 def command(settings: RunSettings, out: str) -> str:
-    """The shell command that makes this run, naming every setting that is not its default."""
-    words = ["s2l", "run", *settings.pool.paths]
-    for flag, path in FLAGS.items():
+    """The shell commands that make this run, naming every setting that is not its default.
+
+    Of a run that was recorded during a training of one's own it is the one that draws from it.
+    """
+    if settings.proxy.model in WITHOUT_WEIGHTS:
+        return draw_command(settings, out)
+    recorded, added = settings.recorded or (), settings.added or ()
+    first = len(settings.pool.paths) - sum(added)
+    words = ["s2l", "record" if recorded else "run", *settings.pool.paths[:first]]
+    words += [word for named in recorded for word in ("--checkpoints", named)]
+    words += _flags(settings, [path for path in FLAGS.values() if not recorded or of_record(path)])
+    lines = [shlex.join([*words, "--out", out])]
+    for count in added:
+        files = [word for path in settings.pool.paths[first : first + count] for word in ("--add", path)]
+        lines.append(shlex.join(["s2l", "record", out, *files]))
+        first += count
+    return " && ".join(lines)
+
+
+def draw_command(settings: RunSettings, out: str) -> str:
+    """The shell command that draws from the run in the folder `out`."""
+    return shlex.join(["s2l", "select", out, *_flags(settings, filter(of_draw, FLAGS.values()))])
+
+
+def subset_command(made: RunSettings, drawn: RunSettings, out: str) -> str:
+    """The shell commands that make a run, and draw this subset of it: one, where the run draws it itself."""
+    if made.recorded or made.added:
+        return f"{command(made, out)} && {draw_command(drawn, out)}"
+    return command(drawn, out)
+
+
+def _flags(settings: RunSettings, paths: Iterable[str]) -> list[str]:
+    """The settings at these dotted paths that are not their defaults, as flags."""
+    words: list[str] = []
+    for path in paths:
         value: Any = settings
         for name in path.split("."):
             value = getattr(value, name)
-        if value == field_of(path).get_default(call_default_factory=True):
-            continue
-        words += _written(flag, value)
-    return shlex.join([*words, "--out", out])
+        if value != field_of(path).get_default(call_default_factory=True):
+            words += _written(_FLAG_OF[path], value)
+    return words
+
+
+def of_record(path: str) -> bool:
+    """Whether the setting at the dotted `path` is one of `s2l record`."""
+    return path.partition(".")[0] not in {"proxy", "select"} or path.partition(".")[2] in HOW_TO_SCORE
+
+
+def of_draw(path: str) -> bool:
+    """Whether the setting at the dotted `path` is one of `s2l select`."""
+    return path.startswith("select.") or path == "seed"
 
 
 def _written(flag: str, value: Any) -> list[str]:

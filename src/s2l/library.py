@@ -16,7 +16,7 @@ from s2l.data.containers import container_of, iter_batches, iter_records
 from s2l.data.hub import whereabouts
 from s2l.data.pool import digest_of_files
 from s2l.errors import DataError, SettingsError, printable
-from s2l.flags import FLAGS, validated, with_flags
+from s2l.flags import FLAGS, validated, with_flags, with_preset
 from s2l.pipeline import read_from, run
 from s2l.progress import SILENT, Progress
 from s2l.proxy.ranks import launched
@@ -31,6 +31,7 @@ def select(
     *,
     out: str | Path | None = None,
     recipe: Mapping[str, Any] | None = None,
+    preset: str | None = None,
     progress: Progress = SILENT,
     **flags: Any,
 ) -> datasets.Dataset:
@@ -39,13 +40,14 @@ def select(
     pool: a file or several, a saved datasets folder, a hub id, or a Dataset. budget: rows (330), a share of the rows
     read (0.11 or "11%"), or tokens ("2M-tokens"). out: the run's folder; by default one under `s2l-runs/`, named by
     its inputs, so that the same call goes on where it was stopped. flags: those of `s2l run`, with `_` for `-`, such as
-    proxy="builtin" or set={"clusters": 200}; they override `recipe`, settings by group as in a YAML recipe.
+    proxy="builtin" or set={"clusters": 200}; they override `preset`, that of `--preset`, and both override `recipe`,
+    settings by group as in a YAML recipe.
     Raises the errors of `s2l.errors`, each one line.
     """
     if launched():
         raise SettingsError("select() is for one process; to train on several: torchrun … -m s2l run …")
     in_memory = pool if isinstance(pool, datasets.Dataset) else None
-    settings = _settings(pool, budget, flags, recipe or {})
+    settings = _settings(pool, budget, flags, recipe or {}, preset)
     folder = Path(out) if out is not None else RUNS / _name(settings, in_memory)
     manifest = run(settings, folder, progress, in_memory)
     for line in _loud(manifest):
@@ -65,8 +67,9 @@ def _settings(
     budget: int | float | str,
     flags: Mapping[str, Any],
     recipe: Mapping[str, Any],
+    preset: str | None,
 ) -> RunSettings:
-    given = {name.replace("_", "-"): value for name, value in flags.items()}
+    given = with_preset(preset, {name.replace("_", "-"): value for name, value in flags.items()})
     for flag in given:
         if flag not in FLAGS:
             raise TypeError(f"select() got an unexpected keyword argument '{flag.replace('-', '_')}'")

@@ -29,10 +29,10 @@ def of_run(
     strength: Signal,
     subsets: Sequence[SubsetFolder],
 ) -> dict[str, Any]:
-    """The manifest; `selection_sha256` is that of the first budget."""
+    """The manifest; `selection_sha256` is that of the first budget, None where nothing was drawn."""
     made_from = provenance(folder)
     return made_from | {
-        "selection_sha256": subsets[0].manifest["selection_sha256"],
+        "selection_sha256": subsets[0].manifest["selection_sha256"] if subsets else None,
         "settings": settings.model_dump(mode="json"),
         "command": command(settings, str(folder.path)),
         "pool": made_from["pool"] | _counts(rows),
@@ -63,6 +63,7 @@ def _counts(rows: Rows) -> dict[str, Any]:
         "excluded": [
             {"reason": reason, "rows": n, "first": first[reason]} for reason, n in Counter(kinds.values()).most_common()
         ],
+        "added": int((~rows.trained_on_N).sum()),
         "exact_repeats": int((rows.occurrence_N > 0).sum()),
         "rows_by_source": {source: int(n) for source, n in zip(rows.sources, by_source, strict=True)},
     }

@@ -18,9 +18,10 @@ from s2l.config import BUILTIN, PoolSettings, RunSettings, SelectSettings
 from s2l.data.pool import digest_of_files, pool_from_dataset, read_pool
 from s2l.data.rows_file import load_rows, place_of, save_rows
 from s2l.data.tokens import fitting_texts, load_tokens, save_tokens, tokenize
-from s2l.errors import DataError, RunFolderError, printable, quoting_rows
+from s2l.data.url import is_url
+from s2l.errors import DataError, RunFolderError, SettingsError, printable, quoting_rows
 from s2l.files import read_record, write_json
-from s2l.flags import validated
+from s2l.flags import command, validated
 from s2l.ids import id_order
 from s2l.progress import SILENT, Progress
 from s2l.proxy.load import load_tokenizer
@@ -56,6 +57,8 @@ def run(
     dataset: the pool itself where it lives in memory; `settings.pool` then says only how to read its rows.
     Started by a launcher as several processes, the first does the job, and the others help to train and return {}.
     """
+    if settings.recorded or settings.added:
+        raise SettingsError(f"made by other commands, which repeat it: {command(settings, str(out))}")
     settings = settings.model_copy(update={"select": settled(settings.select)})
     device_for(settings.proxy.device)
     with joined() as ranks:
@@ -282,7 +285,7 @@ def export(
 def check_pool(settings: PoolSettings, claimed: Mapping[str, Any], dataset: datasets.Dataset | None) -> None:
     """DataError where the pool is no longer there, or no longer what the run read."""
     if claimed["pool"]["container"] in FILES:
-        gone = next((path for path in settings.paths if not Path(path).is_file()), None)
+        gone = next((path for path in settings.paths if not is_url(path) and not Path(path).is_file()), None)
         if gone is not None:
             where = printable(claimed["directory"])
             raise DataError(f"{printable(gone)}: the pool's file is not here; the run was made in {where}: go there")

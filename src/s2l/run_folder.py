@@ -115,6 +115,11 @@ class RunFolder:
             remove(self.tokenizer)
             write_json(path, claimed)
             return
+        if changed and before["settings"].get("added"):
+            raise RunFolderError(
+                f"{self.path}: rows have been added to it; to draw from all of them: s2l select; for another run, "
+                "use another --out"
+            )
         if changed:
             raise RunFolderError(f"{self.path}: made from other rows: the pool has changed since; use another --out")
         if differing:
@@ -239,4 +244,4 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
 
 
 def _told(value: Any) -> str:
-    return shown(",".join(value) if isinstance(value, list) else str(value))
+    return shown(",".join(map(str, value)) if isinstance(value, list) else str(value))

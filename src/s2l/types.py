@@ -22,6 +22,8 @@ from s2l.ids import are_unique, find_ids, id_order
 Role = Literal["system", "user", "input", "assistant", "tool", "text"]
 STATISTICS = ("nll", "hits", "p_target", "p_max", "entropy", "el2n", "margin")
 ID_LENGTH = 24
+LEFT = "model"
+"""In the record of a checkpoint that another trainer left: where its weights are; they are not copied."""
 AT_ONCE = 65_536
 """Rows whose tokens are counted at once."""
 
@@ -81,6 +83,7 @@ class Rows:
     source_N: index into `sources`; file_N: index into `files`.
     row_N: record number in its file, from 0; line_N: where a person finds it (JSONL, CSV: line; else record), from 1.
     excluded: id → reason, for every row that can never be chosen.
+    added: how many of the last `files` came with each addition to a run whose proxy was already trained.
     """
 
     ids: Shaped[np.ndarray, " N"]
@@ -92,9 +95,24 @@ class Rows:
     row_N: Int[np.ndarray, " N"]
     line_N: Int[np.ndarray, " N"]
     excluded: Mapping[bytes, str] = field(default_factory=dict)
+    added: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def addition_N(self) -> Int[np.ndarray, " N"]:
+        """0 for the rows of the pool that the run was made from, 1 for those that were added first, and so on."""
+        first = len(self.files) - sum(self.added)
+        additions = np.repeat(np.arange(len(self.added) + 1), [first, *self.added])
+        addition_N: Int[np.ndarray, " N"] = additions[self.file_N]
+        return addition_N
+
+    @property
+    def trained_on_N(self) -> Bool[np.ndarray, " N"]:
+        """Which rows the pool had when the proxy was trained."""
+        trained_on_N: Bool[np.ndarray, " N"] = self.addition_N == 0
+        return trained_on_N
 
     @property
     def excluded_N(self) -> Bool[np.ndarray, " N"]:
@@ -308,6 +326,7 @@ class Plan:
     group_N: from 0; the budget is shared evenly over the groups, smallest first. All zeros: no groups, best first.
     score_N: inside a group the lowest score is taken first, ties by id. distance_N: to the group's centre, or nan.
     last_N: rows that the method turns away: none is taken before all others are. group_names: for people, or none.
+    last_name: for people, what the rows of `last_N` are, where that says more than their group.
     facts: what the report and the manifest should say (K, iterations, inertia, …), JSON-able.
     """
 
@@ -317,6 +336,7 @@ class Plan:
     last_N: Bool[np.ndarray, " N"] | None = None
     group_word: str = "cluster"
     group_names: tuple[str, ...] = ()
+    last_name: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

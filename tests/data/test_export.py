@@ -80,7 +80,7 @@ def test_every_row_has_its_verdict_in_file_order(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "selection.parquet")
     assert table.column_names == [
         *("id", "file", "line", "source", "kept", "reason"),
-        *("cluster", "score", "distance", "tokens", "response_tokens", "occurrence"),
+        *("cluster", "score", "distance", "tokens", "response_tokens", "occurrence", "trained_on"),
     ]
     columns = table.to_pydict()
     assert columns["id"] == [id_.decode() for id_ in pool.rows.ids.tolist()]
@@ -89,6 +89,7 @@ def test_every_row_has_its_verdict_in_file_order(tmp_path: Path) -> None:
     assert [reason.split(":")[0] for reason in columns["reason"]] == ["drawn", "excluded", "not drawn", "not drawn"]
     assert columns["cluster"] == [0, None, 0, 0] and columns["score"] == [0.5, None, 0.5, 0.5]
     assert columns["occurrence"] == [0, 0, 1, 0]
+    assert all(columns["trained_on"])
     by_id = dict(zip(columns["id"], columns["response_tokens"], strict=True))
     assert [by_id[id_.decode()] for id_ in recorded.trajectories.ids.tolist()] == [1, 2, 3]
     assert columns["tokens"] == [None if n is None else n + 10 for n in columns["response_tokens"]]

@@ -248,3 +248,34 @@ def test_odd_rows_of_the_pool_are_no_hindrance(tmp_path):
     page = (tmp_path / "out" / "experiment.md").read_text()
     assert "<script>" not in page and "\\<script\\>" in page
     assert found["split"]["rows"]["pool"] == 54
+
+
+def test_runs_that_were_made_elsewhere_take_the_place_of_a_proxy(finished, pool, tmp_path):
+    out, found, _ = finished
+    runs = [str(out / "proxies" / f"tiny-seed-{seed}") for seed in (0, 1)]
+    before = {path: path.read_bytes() for path in Path(runs[0]).rglob("*.json")}
+    made = Made()
+    again = experiment(settings_of(pool, proxies={}, recorded={"theirs": runs}), tmp_path / "out", made.stages)
+    assert sorted(call for call in made.calls if call.startswith("draw s2l")) == [
+        f"draw s2l {seed} from theirs-seed-{seed}" for seed in (0, 1)
+    ]
+    for ours, theirs in zip(again["groups"], found["groups"], strict=True):
+        assert ours["outcomes"] == theirs["outcomes"]
+        if ours["selection"] is not None:
+            assert ours["selection"]["flops"] == 0 < theirs["selection"]["flops"] + (ours["method"] == "random")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_runs_of_another_pool_or_too_few_are_refused(finished, pool, tmp_path):
+    out, _, _ = finished
+    runs = [str(out / "proxies" / f"tiny-seed-{seed}") for seed in (0, 1)]
+    with pytest.raises(SettingsError, match=r"recorded\.theirs: needs a name of its own and 2 runs"):
+        settings_of(pool, recorded={"theirs": runs[:1]})
+    with pytest.raises(SettingsError, match="name a small model, or finished runs"):
+        settings_of(pool, proxies={})
+    other = settings_of(pool, recorded={"theirs": runs}, proxies={}, split={"heldout": "20%"})
+    with pytest.raises(DataError, match="recorded from another pool"):
+        experiment(other, tmp_path / "out", Made().stages)
+    unfinished = settings_of(pool, recorded={"theirs": [str(tmp_path)] * 2}, proxies={})
+    with pytest.raises(RunFolderError, match="no finished run"):
+        experiment(unfinished, tmp_path / "other", Made().stages)

@@ -183,3 +183,19 @@ def test_a_disk_without_room_for_them_is_an_error_and_not_a_crash(
     monkeypatch.setattr(arrays, "IN_MEMORY", 0)
     with full_disk(1000), pytest.raises(OSError, match="File too large"):
         arrays.empty((1000, 12), np.float32, tmp_path)
+
+
+def test_shards_of_an_addition_are_read_into_id_order(tmp_path: Path) -> None:
+    added = np.array([1, 4, 5])
+    others = np.setdiff1d(np.arange(len(TOKENS)), added)
+    sums_Sn = np.arange(len(STATISTICS) * len(TOKENS), dtype=np.float32).reshape(len(STATISTICS), -1)
+    for addition, rows in enumerate((others, added)):
+        for item in store.work_items(len(rows), FIRST, addition):
+            part = rows[item.rows.start : item.rows.stop]
+            store.write_item(item, tmp_path, TOKENS.of(rows), sums_Sn[:, part])
+            assert store.is_done(item, tmp_path, TOKENS.ids[rows])
+    found = store.load(tmp_path, [FIRST.step])
+    assert np.array_equal(found.ids, TOKENS.ids)
+    assert np.array_equal(found.tokens_N, TOKENS.response_lengths)
+    for statistic, sum_n in zip(STATISTICS, sums_Sn, strict=True):
+        assert np.array_equal(found.sums[statistic][:, 0], sum_n)

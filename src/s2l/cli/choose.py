@@ -11,22 +11,24 @@ import typer
 from pydantic import Field, ValidationError
 
 from s2l.cli.app import app, screen, stdout
-from s2l.cli.options import AsJson, Out, Pool, Run, with_flags_of
+from s2l.cli.options import AsJson, Out, Pool, Preset, Run, with_flags_of
 from s2l.cli.recipes import is_recipe, recipe
 from s2l.config import SelectSettings, Settings
 from s2l.errors import SettingsError, printable, shown
-from s2l.flags import FLAGS, explained, validated, with_flags
+from s2l.flags import FLAGS, explained, of_draw, validated, with_flags, with_preset
 
-DRAW_FLAGS = tuple(flag for flag, path in FLAGS.items() if path.startswith("select.") or path == "seed")
+DRAW_FLAGS = tuple(flag for flag, path in FLAGS.items() if of_draw(path))
 DEMO_FOLDER = Path("demo-run")
 PAPERS_BUDGET = "11%"
 
 
 @app.command(rich_help_panel="Main job")
 @with_flags_of(tuple(FLAGS))
-def run(pool: Pool, out: Out = None, as_json: AsJson = False, *, given: Mapping[str, Any]) -> None:
+def run(
+    pool: Pool, out: Out = None, preset: Preset = None, as_json: AsJson = False, *, given: Mapping[str, Any]
+) -> None:
     """Read a pool, train a small proxy on it, and choose the part to train on."""
-    values = with_flags(recipe(pool[0]) if is_recipe(pool) else {"pool": {"paths": pool}}, given)
+    values = with_flags(recipe(pool[0]) if is_recipe(pool) else {"pool": {"paths": pool}}, with_preset(preset, given))
     out = out or (Path(folder) if (folder := values.pop("out", None)) else None)
     values.pop("out", None)
     settings = validated(values)
@@ -43,6 +45,7 @@ def plan(
         str | None,
         typer.Option("--target-params", metavar="TEXT", help="Parameters of the target: 7B, or several: 410M,7B."),
     ] = None,
+    preset: Preset = None,
     as_json: AsJson = False,
     *,
     given: Mapping[str, Any],
@@ -51,7 +54,7 @@ def plan(
     from s2l.forecast.target import PAPERS, parse_parameters
 
     targets = tuple(map(parse_parameters, target_params.split(","))) if target_params else PAPERS
-    values = with_flags(recipe(pool[0]) if is_recipe(pool) else {"pool": {"paths": pool}}, given)
+    values = with_flags(recipe(pool[0]) if is_recipe(pool) else {"pool": {"paths": pool}}, with_preset(preset, given))
     values.pop("out", None)
     if isinstance(values.setdefault("select", {}), dict):
         values["select"].setdefault("budgets", [PAPERS_BUDGET])
@@ -91,12 +94,14 @@ def demo(
 @with_flags_of(DRAW_FLAGS)
 def select(
     run: Run,
+    preset: Preset = None,
     as_json: AsJson = False,
     *,
     given: Mapping[str, Any],
 ) -> None:
     """Draw again from a run's recorded trajectories: another budget, method or seed, in seconds."""
     seed = _seed(given.get("seed"))
+    given = with_preset(preset, given, DRAW_FLAGS)
     settings = _draw_settings(with_flags({}, {flag: value for flag, value in given.items() if flag != "seed"}))
     from s2l.pipeline import draw
 

@@ -12,17 +12,27 @@ from pydantic import ValidationError
 
 from s2l.config import Settings
 from s2l.errors import S2LError, SettingsError, shown
-from s2l.flags import FLAGS, field_of, pairs
+from s2l.flags import FLAGS, PRESETS, field_of, pairs
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 SEVERAL = {**dict.fromkeys(("columns", "where", "set"), "NAME=VALUE"), "model": "TARGET"}
 """Flags that may be repeated, and what each is given."""
 
 Pool = Annotated[
-    list[str], typer.Argument(metavar="POOL...", help="Files, a saved datasets folder, a hub id; or a recipe (.yaml).")
+    list[str],
+    typer.Argument(metavar="POOL...", help="Files or URLs, a saved datasets folder, a hub id; or a recipe (.yaml)."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; the same again goes on where it stopped.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="|".join(PRESETS),
+        help="Settings at once, which other flags override; authors: what the authors' code does.",
+        rich_help_panel="Selection",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
 
 

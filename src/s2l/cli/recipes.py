@@ -8,16 +8,22 @@ from typing import Any
 
 import yaml
 
+from s2l.data.url import is_url, without_secrets
 from s2l.errors import SettingsError, printable, shown
 
 
 def is_recipe(pool: list[str]) -> bool:
     """Whether the pool that was named is a recipe."""
-    return len(pool) == 1 and (pool[0].endswith((".yaml", ".yml")) or Path(pool[0]).name == "manifest.json")
+    return (
+        len(pool) == 1
+        and not is_url(pool[0])
+        and (pool[0].endswith((".yaml", ".yml")) or Path(pool[0]).name == "manifest.json")
+    )
 
 
 def recipe(path: str) -> dict[str, Any]:
     """The settings in a recipe, or in the manifest of a run; SettingsError for what is neither."""
+    without_secrets(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
         value = json.loads(text) if path.endswith(".json") else yaml.safe_load(text)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from s2l.cli.app import app, screen, stdout
 from s2l.cli.options import AsJson, from_fields, with_fields_of
 from s2l.config import PoolSettings
 from s2l.errors import SettingsError, printable
-from s2l.flags import pairs
+from s2l.flags import explained, pairs
 from s2l.progress import SILENT, Progress
 from s2l.target.settings import TrainSettings
 
@@ -35,7 +36,7 @@ def train(
     all_rows: Annotated[bool, typer.Option("--all", help="Train on the run's whole pool.")] = False,
     file: Annotated[
         list[str] | None,
-        typer.Option("--file", metavar="FILE", help="Train on the rows of this file, or several; no RUN then."),
+        typer.Option("--file", metavar="FILE", help="Train on the rows of this file or URL, or several; no RUN then."),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -93,6 +94,8 @@ def train(
 
 
 def _pool(files: list[str], columns: list[str], where: list[str]) -> PoolSettings:
-    return PoolSettings.model_validate(
-        {"paths": files, "columns": pairs("columns", columns, separator=","), "where": pairs("where", where)}
-    )
+    values = {"paths": files, "columns": pairs("columns", columns, separator=","), "where": pairs("where", where)}
+    try:
+        return PoolSettings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(explained(error, "pool.")) from None

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from s2l.data.formats import Layout, no_column, recognise
 from s2l.data.identity import content_id, number_repeats
 from s2l.data.record import Placed, Record
 from s2l.data.shapes import Malformed, Tally, to_example
+from s2l.data.url import name_of
 from s2l.data.where import Filter, cell_text
 from s2l.errors import DataError, printable, shown
 from s2l.progress import Progress
@@ -197,7 +197,7 @@ def _pool(read: _Read, description: str, filter_: Filter, container: str, digest
 def _sources(read: _Read) -> tuple[Int[np.ndarray, " N"], tuple[str, ...]]:
     """Each row's own source; where no row has one, its file; for one file, a single source."""
     if not read.sources:
-        names = [Path(file).name for file in read.files]
+        names = [name_of(file) for file in read.files]
         names = names if len(set(names)) == len(names) else list(read.files)
         sources = tuple(dict.fromkeys(names)) if len(names) > 1 else (ONE_SOURCE,)
         code_of_file = np.array([sources.index(name) if len(names) > 1 else 0 for name in names])

@@ -24,7 +24,8 @@ LARGEST = "n>1M"
 class Origin:
     """How the subset came to be, in words for a person.
 
-    budget: as asked. command: repeats the run; one line of shell. signal: whether the proxy carried any.
+    budget: as asked. command: repeats the run; one line of shell. signal: whether the proxy carried any. caveats: what
+    is not as usual about the losses.
     """
 
     budget: str
@@ -32,6 +33,7 @@ class Origin:
     seed: int
     command: str
     signal: str
+    caveats: tuple[str, ...] = ()
 
 
 def card(
@@ -46,6 +48,7 @@ def card(
         "method": code(selection.method),
         "proxy": code(origin.proxy),
         "signal": code(origin.signal, width=400),
+        **({"note": code("; ".join(origin.caveats), width=400)} if origin.caveats else {}),
         "seed": str(origin.seed),
         "selection_sha256": code(selection.sha256, width=64),
         **{

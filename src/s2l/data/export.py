@@ -77,6 +77,7 @@ def write_selection(rows: Rows, selection: Selection, recorded: Recorded, path: 
         "tokens": _counts(recorded.lengths_N, place_N, scorable_N),
         "response_tokens": _counts(recorded.trajectories.tokens_N, place_N, scorable_N),
         "occurrence": pa.array(rows.occurrence_N, pa.int32()),
+        "trained_on": pa.array(rows.trained_on_N),
     }
     pq.write_table(pa.table(columns), path, compression="zstd")
 

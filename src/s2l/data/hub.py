@@ -14,6 +14,7 @@ from s2l.data.containers import KINDS, has_known_suffix, one_line_errors
 from s2l.data.formats import listed
 from s2l.data.record import Record
 from s2l.data.table_records import BATCH_ROWS, batch_records
+from s2l.data.url import check, is_url
 from s2l.errors import DataError, MachineError, printable, shown
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ WORD_SUFFIX = re.compile(r"\.[A-Za-z]{1,8}(\.(gz|zst))?$")
 
 
 def whereabouts(paths: tuple[str, ...]) -> Where:
-    """Whether the paths are files, a saved `datasets` folder or a hub id. Raises DataError where they are neither."""
+    """Whether the paths are files (or URLs of files), a saved `datasets` folder or a hub id.
+
+    Raises DataError where they are neither, SettingsError for a URL with a secret in it.
+    """
     for path in paths:
+        if is_url(path):
+            check(path)
+            continue
         if Path(path).is_file():
             continue
         alone = len(paths) == 1

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import file_digest, sha256
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from s2l.config import Format, PoolSettings
 from s2l.data.assemble import HEAD_ROWS, assemble, columns_of
-from s2l.data.containers import Container, container_of, iter_records, one_line_errors
+from s2l.data.containers import Container, container_of, iter_records, one_line_errors, open_bytes
 from s2l.data.formats import Layout, recognise
 from s2l.data.hub import dataset_records, load_source_dataset, whereabouts
 from s2l.data.record import Placed
+from s2l.data.remote import Digest
+from s2l.data.url import is_url
 from s2l.data.where import Filter
 from s2l.errors import DataError, printable
 from s2l.progress import SILENT, Progress
@@ -28,7 +30,7 @@ MEMORY = "memory"
 def read_pool(settings: PoolSettings, progress: Progress = SILENT) -> Pool:
     """All rows that the settings name.
 
-    Raises DataError, one line with file and row, for what cannot be read; MachineError for an unreachable hub.
+    Raises DataError, one line with file and row, for what cannot be read; MachineError for a hub or URL that cannot be.
     """
     found = whereabouts(settings.paths)
     if found == "hub":
@@ -39,8 +41,10 @@ def read_pool(settings: PoolSettings, progress: Progress = SILENT) -> Pool:
     kinds = sorted({container.kind for container in containers})
     if len(kinds) > 1:
         raise DataError(f"files of different kinds: {', '.join(kinds)}; convert them to one kind, or read one kind")
-    records = _records_of_files(settings.paths, containers)
-    return assemble(records, settings.paths, settings, kinds[0], digest_of_files(settings.paths), progress)
+    passed = [sha256() if is_url(path) else None for path in settings.paths]  # no URL is read twice
+    records = _records_of_files(settings.paths, containers, passed)
+    pool = assemble(records, settings.paths, settings, kinds[0], None, progress)
+    return replace(pool, digest=_digest(settings.paths, passed))
 
 
 def pool_from_dataset(
@@ -85,10 +89,12 @@ def _pool_of_dataset(
     return assemble(records, (name,), settings, container, None, progress)
 
 
-def _records_of_files(paths: tuple[str, ...], containers: list[Container]) -> Placed:
+def _records_of_files(
+    paths: tuple[str, ...], containers: list[Container], digests: Sequence[Digest | None] = ()
+) -> Placed:
     for index, (path, container) in enumerate(zip(paths, containers, strict=True)):
         record = None
-        for record in iter_records(path, container):
+        for record in iter_records(path, container, digests[index] if digests else None):
             yield index, record
         if record is None:
             raise DataError(f"{printable(path)}: the file holds no rows")
@@ -96,8 +102,15 @@ def _records_of_files(paths: tuple[str, ...], containers: list[Container]) -> Pl
 
 def digest_of_files(paths: tuple[str, ...]) -> str:
     """Of one file what `sha256sum` prints, of several the sha256 of their digests in order."""
-    digests = []
-    for path in paths:
-        with one_line_errors(path), Path(path).open("rb") as stream:
+    return _digest(paths, [None] * len(paths))
+
+
+def _digest(paths: tuple[str, ...], known: Sequence[Digest | None]) -> str:
+    digests: list[Digest] = []
+    for path, digest in zip(paths, known, strict=True):
+        if digest is not None:
+            digests.append(digest)
+            continue
+        with one_line_errors(path), open_bytes(path, None) as stream:
             digests.append(file_digest(stream, "sha256"))
     return digests[0].hexdigest() if len(digests) == 1 else sha256(b"".join(d.digest() for d in digests)).hexdigest()

@@ -35,7 +35,8 @@ def save_rows(rows: Rows, tokens: Tokens, path: Path, *, quoting: bool = True) -
     reasons = {**rows.excluded, **tokens.excluded}
     if not quoting:
         reasons = {id_: without_quotes(reason) for id_, reason in reasons.items()}
-    names = json.dumps({"sources": rows.sources, "files": rows.files}).encode()
+    added = {"added": rows.added} if rows.added else {}
+    names = json.dumps({"sources": rows.sources, "files": rows.files, **added}).encode()
     table = pa.table(
         {
             "id": as_text(rows.ids),
@@ -60,7 +61,7 @@ def load_rows(path: Path) -> tuple[Rows, Int[np.ndarray, " scorable"]]:
         if not table.schema.equals(SCHEMA):
             raise ValueError("another schema")
         names = json.loads(table.schema.metadata[NAMES_KEY])
-        sources, files = tuple(names["sources"]), tuple(names["files"])
+        sources, files, added = (tuple(names.get(name, ())) for name in ("sources", "files", "added"))
         ids = ids_of(table["id"], ID_LENGTH)
     except Exception:  # Arrow has many ways to fail on a damaged file
         raise RunFolderError(f"{path}: damaged; remove it and run the same command again") from None
@@ -78,6 +79,7 @@ def load_rows(path: Path) -> tuple[Rows, Int[np.ndarray, " scorable"]]:
         row_N=table["row"].to_numpy(),
         line_N=table["line"].to_numpy(),
         excluded=excluded,
+        added=added,
     )
     return rows, lengths[id_order(scorable_ids)]
 

@@ -163,6 +163,11 @@ def _tokenized(row: Mapping[str, Any], layout: Layout) -> tuple[tuple[int, ...],
         labels = (NOT_COUNTED, *input_ids[1:])[: len(input_ids)]
     if len(labels) != len(input_ids):
         raise Malformed(f"{len(input_ids)} input_ids but {len(labels)} labels")
+    padding = _list(row["attention_mask"], "attention_mask") if row.get("attention_mask") is not None else None
+    if padding is not None and len(padding) == len(input_ids) and 0 in padding:
+        input_ids, labels = (
+            tuple(value for value, real in zip(values, padding, strict=True) if real) for values in (input_ids, labels)
+        )
     for token, label in zip(input_ids, labels, strict=True):
         if label not in (token, NOT_COUNTED):
             raise Malformed(f"label {label} is neither {NOT_COUNTED} nor the token {token} in its place")

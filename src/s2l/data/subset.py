@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 
 from s2l.data.containers import CODECS, Container, container_of, iter_batches, iter_records, one_line_errors, open_bytes
 from s2l.data.record import Record
+from s2l.data.url import name_of
 from s2l.errors import DataError, printable
 from s2l.progress import SILENT, Advance, Progress
 from s2l.types import Rows
@@ -63,7 +64,7 @@ def write_subset(
             wanted = np.sort(rows.row_N[kept_N & (rows.file_N == number)])
             if len(wanted):
                 container = container_of(path)
-                name = _free_name(Path(path).name, files)
+                name = _free_name(name_of(path), files)
                 write = _write_batches if container.kind in ("parquet", "arrow") else _write_records
                 files[name] = container
                 first_here = write(path, container, wanted, folder / name, columns, advance)

@@ -12,7 +12,7 @@ from s2l.config import BUILTIN
 from s2l.errors import RunFolderError, printable, shown
 from s2l.experiment.recipe import ExperimentSettings
 from s2l.files import read_record, sha256_of, write_json
-from s2l.run_folder import locked
+from s2l.run_folder import MANIFEST, locked
 
 RECIPE = "recipe.json"
 FREE = frozenset({"title", "note", "methods", "blocks", "seeds"})
@@ -51,7 +51,9 @@ def _inputs(settings: ExperimentSettings) -> dict[str, str]:
 
     models = [str(target.model) for target in settings.targets.values()]
     models += [proxy.model for proxy in settings.proxies.values()]
-    folders = {name: sha256_of(Path(name)) for name in models if name != BUILTIN and Path(name).is_dir()}
+    recorded = [Path(run) / MANIFEST for runs in settings.recorded.values() for run in runs]
+    folders = {str(path): sha256_of(path) for path in recorded if path.is_file()}
+    folders |= {name: sha256_of(Path(name)) for name in models if name != BUILTIN and Path(name).is_dir()}
     return digests(settings.evaluate.model_copy(update={"heldout": settings.heldout})) | folders
 
 
@@ -71,7 +73,7 @@ def check_claim(settings: ExperimentSettings, out: Path) -> None:
 
 
 def _same(before: dict[str, Any], now: dict[str, Any], meant: dict[str, Any], out: Path) -> None:
-    made = before["settings"]
+    made = {name: ExperimentSettings.model_fields[name].default for name in now} | before["settings"]
     differing = [name for name in sorted({*made, *now} - FREE) if _fixed(made.get(name)) != _fixed(now.get(name))]
     labels = before["labels"]
     differing += [f"methods.{label}" for label in meant if labels.get(label, meant[label]) != meant[label]]

@@ -79,6 +79,11 @@ def proxy_cost(run: Path) -> ProxyCost:
     )
 
 
+def made_anyway(steps: tuple[int, ...]) -> ProxyCost:
+    """Of a run that another training left: what it cost is not known, and not charged."""
+    return ProxyCost(steps=steps, training=0.0, forward=0.0, train_seconds=0.0, record_seconds=0.0)
+
+
 def _measured(checkpoint: Any, folder: RunFolder) -> tuple[Shape, Amount]:
     return shape_of(load_model(checkpoint, torch.device("cpu"))), amount_of(load_tokens(folder.tokens))
 

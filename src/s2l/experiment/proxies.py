@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from s2l.config import PoolSettings, ProxySettings, RunSettings, SelectSettings, TokenSettings
-from s2l.errors import SettingsError
+from s2l.data.pool import read_pool
+from s2l.errors import DataError, RunFolderError, SettingsError, printable
 from s2l.files import read_record, write_json, written_whole
 from s2l.pipeline import run
-from s2l.progress import Progress
+from s2l.progress import SILENT, Progress
 from s2l.proxy.plan import OWN
 from s2l.proxy.stage import PLAN
 from s2l.run_folder import RUN, RunFolder
@@ -82,6 +83,16 @@ def view(run_folder: Path, checkpoints: tuple[int, ...], out: Path) -> None:
         proxy = claimed["settings"]["proxy"] | {"checkpoints": len(saves), "initial_checkpoint": False}
         write_json(part / RUN, claimed | {"settings": claimed["settings"] | {"proxy": proxy}})
         write_json(part / VIEW, {"of": run_folder.name, "checkpoints": sorted(set(checkpoints))})
+
+
+def check_recorded(run_folder: Path, pool: PoolSettings) -> int:
+    """How many checkpoints a finished run of this very pool has; an error of `s2l.errors` where it is none."""
+    folder = RunFolder(run_folder)
+    if not folder.manifest.is_file():
+        raise RunFolderError(f"{printable(str(run_folder))}: no finished run; `recorded` names runs that are finished")
+    if folder.claimed()["pool"]["digest"] != read_pool(pool, SILENT).digest:
+        raise DataError(f"{printable(str(run_folder))}: recorded from another pool than the one to choose from")
+    return len(read_record(folder.proxy / PLAN)["saves"])
 
 
 def _linked(source: str, target: str) -> str:

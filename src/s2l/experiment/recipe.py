@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from s2l.config import PoolSettings, ProxySettings, Settings, TokenSettings
+from s2l.config import Paths, PoolSettings, ProxySettings, Settings, TokenSettings
 from s2l.errors import S2LError, SettingsError, shown
 from s2l.selection.budget import parse_budget
 from s2l.target.evaluate_settings import EvaluateSettings
@@ -110,9 +110,12 @@ class ExperimentSettings(Settings):
     note: str = Field("", description="What a reader must know before the figures.")
     pool: PoolSettings = Field(description="The rows to choose from, or to split.")
     split: SplitSettings | None = Field(None, description="Cut the pool's files into parts by question.")
-    heldout: tuple[str, ...] = Field((), description="Files of held-out rows, read as the pool's; or split.")
+    heldout: Paths = Field((), description="Files of held-out rows, read as the pool's; or split.")
     tokens: TokenSettings = TokenSettings()
-    proxies: dict[Name, ProxySettings] = Field(description="The small models, by name.", min_length=1)
+    proxies: dict[Name, ProxySettings] = Field({}, description="The small models, by name.")
+    recorded: dict[Name, tuple[str, ...]] = Field(
+        {}, description="Finished runs of the pool, by a name to use as a proxy's: one for each proxy seed."
+    )
     targets: dict[Name, TrainSettings] = Field(
         description="What is fine-tuned and how, by name; `seed`, `match` and `pool_rows` are the cell's.", min_length=1
     )
@@ -139,15 +142,23 @@ class ExperimentSettings(Settings):
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
             raise SettingsError(f"methods: two are called {shown(twice)}; give one a label")
+        if not self.proxies and not self.recorded:
+            raise SettingsError("proxies: name a small model, or finished runs of the pool under `recorded`")
+        for name, runs in self.recorded.items():
+            if name in self.proxies or len(runs) != min(self.seeds, self.proxy_seeds):
+                wanted = f"a name of its own and {min(self.seeds, self.proxy_seeds)} runs, one for each proxy seed"
+                raise SettingsError(f"recorded.{name}: needs {wanted}")
         for method in self.methods:
             if (method.label == FULL) != (method.method == FULL) or (method.label == RANDOM != method.method):
                 raise SettingsError(f"methods: {shown(method.label)} cannot be the label of {shown(method.method)}")
             if method.label == RANDOM and (method.set or method.balance != "none"):
                 raise SettingsError("methods: random, which all are compared with, is plain; give this one a label")
-            _one_of(f"methods.{method.label}: proxy", method.proxy or self.first_proxy, self.proxies)
-            recorded = self.proxies[method.proxy or self.first_proxy].checkpoints
-            if max(method.checkpoints or (1,)) > recorded:
-                raise SettingsError(f"methods.{method.label}: checkpoints: the proxy records {recorded}")
+            name = method.proxy or self.first_proxy
+            _one_of(f"methods.{method.label}: proxy", name, (*self.proxies, *self.recorded))
+            if name in self.proxies and max(method.checkpoints or (1,)) > self.proxies[name].checkpoints:
+                raise SettingsError(
+                    f"methods.{method.label}: checkpoints: the proxy records {self.proxies[name].checkpoints}"
+                )
         for label in (label for block in self.blocks for label in block.methods or ()):
             _one_of("blocks: method", label, labels)
         for name, target in self.targets.items():
@@ -202,7 +213,7 @@ class ExperimentSettings(Settings):
     @property
     def first_proxy(self) -> str:
         """Name of the proxy that is meant where none is named."""
-        return next(iter(self.proxies))
+        return next(iter((*self.proxies, *self.recorded)))
 
     @property
     def first_target(self) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 from s2l import __version__
 from s2l.config import BUILTIN, PoolSettings, SelectSettings
 from s2l.data.hub import HUB_ID
+from s2l.data.url import is_url
 from s2l.errors import NumericsError, SettingsError, printable
 from s2l.experiment import costs, questions
 from s2l.experiment.cells import ALL, Cell, budgets_of, cells_of
 from s2l.experiment.claim import check_claim, claimed
 from s2l.experiment.places import PROXIES, RESULT
-from s2l.experiment.proxies import VIEW, proxy_run, seen_by, view
+from s2l.experiment.proxies import VIEW, check_recorded, proxy_run, seen_by, view
 from s2l.experiment.recipe import FULL, ExperimentSettings, MethodSettings
 from s2l.experiment.report import MARKDOWN, write_report
 from s2l.experiment.stages import Source, Stages
@@ -89,7 +90,7 @@ def require(settings: ExperimentSettings) -> None:
     need_packages(settings.evaluate)
     settings.evaluate.data_of_tasks()
     for name in (*settings.heldout, *filter(None, [settings.evaluate.summaries, settings.evaluate.bertscore])):
-        if not Path(name).exists() and HUB_ID.fullmatch(name) is None:
+        if not is_url(name) and not Path(name).exists() and HUB_ID.fullmatch(name) is None:
             raise SettingsError(f"{printable(name)}: no such file or folder")
 
 
@@ -245,7 +246,11 @@ class Bench:
         name = method.proxy or self.settings.first_proxy
         proxy_seed = seed % self.settings.proxy_seeds
         run = self.out / PROXIES / f"{name}-seed-{proxy_seed}"
-        if not RunFolder(run).manifest.is_file():
+        if name in self.settings.recorded:
+            if not (run / VIEW).is_file():
+                theirs = Path(self.settings.recorded[name][proxy_seed])
+                view(theirs, tuple(range(1, 1 + check_recorded(theirs, self.pool))), run)
+        elif not RunFolder(run).manifest.is_file():
             proxy_run(
                 self.pool,
                 self.settings.tokens,
@@ -289,6 +294,8 @@ class Bench:
         return max((draw["cost"]["choose_seconds"] for draw in draws if draw["run"] == run.name), default=0.0)
 
     def _cost(self, run: Path, method: MethodSettings, seconds: float) -> dict[str, float]:
-        whole = run.with_name(read_record(run / VIEW)["of"]) if (run / VIEW).is_file() else run
         seen = seen_by(RunFolder(run))
+        if method.proxy in self.settings.recorded:
+            return costs.selection_cost(costs.made_anyway(seen), method.method, method.set, seen, seconds).as_json()
+        whole = run.with_name(read_record(run / VIEW)["of"]) if (run / VIEW).is_file() else run
         return costs.selection_cost(costs.proxy_cost(whole), method.method, method.set, seen, seconds).as_json()

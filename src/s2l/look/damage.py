@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from s2l.files import PART, read_json
 from s2l.run_folder import RunFolder
+from s2l.types import LEFT
 
 RECORDS = ("*.json", "proxy/*.json", "proxy/step-*/*.json", "trajectories/*.json", "subsets/*/manifest.json")
 TABLES = ("rows.parquet", "trajectories/step-*/*.parquet", "subsets/*/selection.parquet")
@@ -39,12 +40,16 @@ def damage(path: Path) -> list[str]:
     return found
 
 
-def missing(folder: RunFolder, manifest: Mapping[str, Any], shards: int) -> list[str]:
-    """What a finished run of so many shards a checkpoint should have and has not."""
-    steps = [f"step-{checkpoint['step']:08d}" for checkpoint in manifest["proxy"]["checkpoints"]]
+def missing(folder: RunFolder, manifest: Mapping[str, Any], shards: Sequence[str]) -> list[str]:
+    """What a finished run, with these shards of each checkpoint, should have and has not."""
+    checkpoints = manifest["proxy"]["checkpoints"]
+    steps = [f"step-{checkpoint['step']:08d}" for checkpoint in checkpoints]
+    kept = [
+        step for step, told in zip(steps, checkpoints, strict=True) if told.get("weights", True) and LEFT not in told
+    ]
     wanted = [folder.rows, folder.tokens, folder.tokenizer, folder.signal]
-    wanted += [folder.proxy / step / "model.safetensors" for step in steps]
-    wanted += [folder.trajectories / step / f"shard-{k:05d}.parquet" for step in steps for k in range(shards)]
+    wanted += [folder.proxy / step / "model.safetensors" for step in kept]
+    wanted += [folder.trajectories / step / shard for step in steps for shard in shards]
     wanted += [folder.path / subset["path"] for subset in manifest.get("subsets", [])]
     return [str(path.relative_to(folder.path)) for path in wanted if not path.exists()]
 

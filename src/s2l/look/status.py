@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import numpy as np
 
+from s2l.config import WITHOUT_WEIGHTS
+from s2l.data.rows_file import load_rows
 from s2l.errors import RunFolderError, S2LError, printable
 from s2l.files import PART, read_json
 from s2l.flags import command, validated
 from s2l.look.damage import damage, missing, parts
 from s2l.run_folder import MANIFEST, RUN, SECONDS, RunFolder, holder_of
 from s2l.selection.budget import parse_budget
-from s2l.trajectories.store import SHARD_ROWS, step_folder
+from s2l.trajectories.store import SHARD_ROWS, shard_name, step_folder
 
 PLAN = "plan.json"
 CHECKPOINT = "checkpoint.json"
@@ -58,8 +60,7 @@ def status(path: Path) -> dict[str, Any]:
     now = next((stage for stage in stages if not stage.finished), None) if process is not None else None
     seconds, since = _record(path / SECONDS), _changed(path / SECONDS)
     so_far = time.time() - since if now is not None and since is not None else None
-    rows = _scorable(folder)
-    gone = missing(folder, manifest, _shards(rows or 0)) if manifest and not damaged else []
+    gone = missing(folder, manifest, _shards(folder) or []) if manifest and not damaged else []
     return {
         "run": str(path),
         "state": _state(bool(damaged or gone), bool(manifest), process is not None),
@@ -93,7 +94,7 @@ def _state(damaged: bool, finished: bool, held: bool) -> str:
 
 def _stages(folder: RunFolder, claimed: Mapping[str, Any], plan: Mapping[str, Any], finished: bool) -> list[Stage]:
     """Every stage of the run in order, by what stands in the folder."""
-    settings, rows = claimed.get("settings", {}), _scorable(folder)
+    settings, shards = claimed.get("settings", {}), _shards(folder)
     steps = plan.get("saves", [])
     steps = [0, *steps] if steps and settings.get("proxy", {}).get("initial_checkpoint") else steps
     saved = [folder.proxy / f"step-{step:08d}" / CHECKPOINT for step in steps]
@@ -105,7 +106,7 @@ def _stages(folder: RunFolder, claimed: Mapping[str, Any], plan: Mapping[str, An
         Stage("read", [folder.path / RUN] if claimed else []),
         Stage("tokenize", tokens, 2),
         Stage("train the proxy", [path for path in saved if path.is_file()], len(steps) or None, "checkpoints"),
-        Stage("record trajectories", recorded, len(steps) * _shards(rows) if rows and steps else None, "shards"),
+        Stage("record trajectories", recorded, len(steps) * len(shards) if shards and steps else None, "shards"),
         Stage("signal", [folder.signal] if folder.signal.is_file() else []),
         Stage("cluster and draw", subsets[:1]),
         Stage("export", subsets, of, "subsets"),
@@ -127,17 +128,14 @@ def _asked(select: Mapping[str, Any]) -> int | None:
         return None
 
 
-def _scorable(folder: RunFolder) -> int | None:
-    """Rows that can be chosen; None where that is not known yet."""
+def _shards(folder: RunFolder) -> list[str] | None:
+    """Files of a checkpoint's sums, by the rows that can be chosen; None where they are not known yet."""
     try:
-        lengths = pq.read_table(folder.rows, columns=["tokens"], memory_map=False)["tokens"]
-    except Exception:  # Arrow has many ways to fail on a damaged file
+        rows, _ = load_rows(folder.rows)
+    except RunFolderError:
         return None
-    return len(lengths) - int(lengths.null_count)
-
-
-def _shards(rows: int) -> int:
-    return -(-rows // SHARD_ROWS)
+    sizes = np.bincount(rows.addition_N[~rows.excluded_N], minlength=1).tolist()
+    return [shard_name(k, addition) for addition, n in enumerate(sizes) for k in range(-(-n // SHARD_ROWS))]
 
 
 def _seconds_left(stage: Stage, since: float) -> float | None:
@@ -168,10 +166,11 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _command(claimed: Mapping[str, Any], path: Path) -> str | None:
-    """What goes on with the run, on one line; None where its pool was in memory, or that cannot be told."""
+    """What goes on with the run, on one line; None where that cannot be told, or a training of one's own records it."""
     try:
-        if claimed["pool"]["container"] == IN_MEMORY:
+        settings = validated(claimed["settings"])
+        if claimed["pool"]["container"] == IN_MEMORY or settings.proxy.model in WITHOUT_WEIGHTS:
             return None
-        return printable(command(validated(claimed["settings"]), str(path)))
+        return printable(command(settings, str(path)))
     except (S2LError, KeyError, TypeError):
         return None

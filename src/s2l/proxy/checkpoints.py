@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -10,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from s2l.errors import RunFolderError
 from s2l.files import read_json, sha256_of, write_json, written_whole
 from s2l.proxy.quiet import quiet
-from s2l.types import Checkpoint
+from s2l.types import LEFT, Checkpoint
 
 WEIGHTS = "model.safetensors"
 RECORD = "checkpoint.json"
@@ -42,20 +43,32 @@ def save(model: PreTrainedModel, folder: Path, step: int) -> Checkpoint:
 
 
 def find(folder: Path, step: int) -> Checkpoint | None:
-    """The checkpoint at `step` if it was saved."""
+    """The checkpoint at `step` if its weights were saved and, where another trainer left them, are still there."""
     path = folder_of(folder, step)
     if not path.is_dir():
         return None
     try:
-        return Checkpoint(step=step, path=path, sha256=read_json(path / RECORD)["sha256"])
+        record = read_json(path / RECORD)
+        found = Checkpoint(step=step, path=path, sha256=record["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(path) from None
+    if LEFT not in record:
+        return found if record.get("weights", True) else None
+    from s2l.recording.foreign import is_there
+
+    return found if is_there(record) else None
 
 
 @quiet()
 def load_model(checkpoint: Checkpoint, device: torch.device) -> PreTrainedModel:
     """The model at this checkpoint, float32; a missing or altered file is a RunFolderError."""
     weights = checkpoint.path / WEIGHTS
+    if (record := _of_another_trainer(checkpoint)) is not None:
+        from s2l.recording.foreign import load_left
+
+        left = load_left(record)
+        torch.nn.Module.to(left, device)
+        return left
     if not weights.is_file() or sha256_of(weights) != checkpoint.sha256:
         raise _damaged(checkpoint.path)
     try:
@@ -68,6 +81,15 @@ def load_model(checkpoint: Checkpoint, device: torch.device) -> PreTrainedModel:
     loaded: PreTrainedModel = model
     torch.nn.Module.to(loaded, device)
     return loaded
+
+
+def _of_another_trainer(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The record of weights that lie elsewhere."""
+    try:
+        record: dict[str, Any] = read_json(checkpoint.path / RECORD)
+        return record if LEFT in record and record["sha256"] == checkpoint.sha256 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _damaged(path: Path) -> RunFolderError:

@@ -11,11 +11,16 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from s2l.config import WITHOUT_WEIGHTS
 from s2l.errors import MachineError, SettingsError, shown
 from s2l.proxy.quiet import quiet
 
 SAFE_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 WAYS_OUT = "give the path of a local folder (--proxy PATH), or train one from scratch with --proxy builtin"
+
+NO_WEIGHTS = (
+    "recorded during a training of your own, which left no weights here; what needs the model needs a run of s2l run"
+)
 
 
 @quiet()
@@ -25,6 +30,8 @@ def resolve(name: str, revision: str | None) -> Path:
     Only configuration, tokenizer and safetensors files are fetched. An unreachable hub is a MachineError that names
     both ways out; a model that is not there, or not to be had, a SettingsError.
     """
+    if name in WITHOUT_WEIGHTS:
+        raise SettingsError(NO_WEIGHTS)
     if _is_folder(name):
         return Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -75,13 +82,18 @@ def load_pretrained(folder: Path, vocabulary: int, max_length: int) -> PreTraine
     model: PreTrainedModel = loaded[0]
     if absent := sorted(loaded[1]["missing_keys"]):
         raise SettingsError(f"{folder}: its weights lack {len(absent)} tensors of the model, such as {absent[0]}")
+    check_room(model, str(folder), vocabulary, max_length)
+    return model
+
+
+def check_room(model: PreTrainedModel, name: str, vocabulary: int, max_length: int) -> None:
+    """SettingsError where the model has no room for so many tokens of a tokenizer, or rows of such a length."""
     entries = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
     if vocabulary > entries:
-        raise SettingsError(f"{folder}: its tokenizer has {vocabulary} entries, its embedding only {entries}")
+        raise SettingsError(f"{name}: its tokenizer has {vocabulary} entries, its embedding only {entries}")
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if window is not None and max_length > window:
-        raise SettingsError(f"{folder}: reads at most {window} tokens; --max-length is {max_length}: ask for {window}")
-    return model
+        raise SettingsError(f"{name}: reads at most {window} tokens; --max-length is {max_length}: ask for {window}")
 
 
 def _is_folder(name: str) -> bool:

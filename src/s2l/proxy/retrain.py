@@ -10,12 +10,13 @@ from jaxtyping import Int
 from transformers import PreTrainedTokenizerFast
 
 from s2l.config import ProxySettings
+from s2l.errors import SettingsError
 from s2l.files import read_record, write_json
 from s2l.progress import Progress
 from s2l.proxy import checkpoints
 from s2l.proxy.plan import PLAN, Plan
 from s2l.proxy.stage import START, beginning, train_proxy
-from s2l.types import Checkpoint, Tokens
+from s2l.types import LEFT, Checkpoint, Tokens
 
 
 def trained_on(
@@ -38,6 +39,10 @@ def trained_on(
     """
     if not (folder / START).is_file():
         write_json(folder / START, read_record(run / START))
+    if any(LEFT in read_record(path) for path in sorted(run.glob(f"step-*/{checkpoints.RECORD}"))[:1]):
+        raise SettingsError(
+            "the method trains the proxy in rounds; these checkpoints come from another training: use s2l run"
+        )
     settings = _as_planned(settings, Plan.from_json(read_record(run / PLAN)))
     if not len(rows):
         begun = checkpoints.find(folder, 0)

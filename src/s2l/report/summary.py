@@ -10,7 +10,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from s2l.config import SEEN
 from s2l.errors import printable
+from s2l.report.caveats import SEEN_LOSSES, added_later
 from s2l.report.screen import duration
 
 MOST_SOURCES = 40
@@ -31,6 +33,9 @@ def _facts(manifest: Mapping[str, Any], folder: str) -> RenderableType:
         table.add_row(name, Text(printable(text), style=style))
 
     row("rows read", f"{pool['read']:,} ({pool['exact_repeats']:,} exact repeats of another row)")
+    if pool.get("added"):
+        sentence, loud = added_later(pool["added"], pool["read"])
+        row("added later", sentence, "bold red" if loud else "")
     excluded = sum(entry["rows"] for entry in pool["excluded"])
     row("excluded", f"{excluded:,}" if excluded else "none")
     for entry in pool["excluded"]:
@@ -47,6 +52,8 @@ def _facts(manifest: Mapping[str, Any], folder: str) -> RenderableType:
         f"{start['model']} ({start['parameters'] / 1e6:.1f} M parameters), {plan['steps']:,} steps, "
         f"{len(plan['saves'])} checkpoints",
     )
+    if manifest["settings"]["proxy"]["model"] == SEEN:
+        row("losses", SEEN_LOSSES)
     row("signal", signal["sentence"], "bold red" if signal["weak"] else "green")
     seconds = manifest["seconds"]
     row("seconds", ", ".join(f"{name} {duration(s)}" for name, s in seconds.items()))

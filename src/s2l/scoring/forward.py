@@ -38,14 +38,29 @@ def response_statistics(
     model: PreTrainedModel, batch: Batch, path: HeadPath, update: Update = head.update
 ) -> Float[torch.Tensor, "S R"]:
     """`head.statistics` of every counted token in order, from chunks of rows and vocabulary that stay in the cache."""
-    device = batch.target_R.device
-    tokens_at_once, logits_at_once = (CPU_TOKENS, CPU_LOGITS) if device.type == "cpu" else (GPU_TOKENS, GPU_LOGITS)
     states_RD, projection = _states(model, batch, path)
+    return response_statistics_at(states_RD, None, batch.target_R, projection, update)
+
+
+def response_statistics_at(
+    states_PD: Float[torch.Tensor, "P D"],
+    position_R: Int[torch.Tensor, " R"] | None,
+    target_R: Int[torch.Tensor, " R"],
+    projection: torch.nn.Module,
+    update: Update = head.update,
+) -> Float[torch.Tensor, "S R"]:
+    """The same of states (or logits, where `projection` is the identity) at these positions, at all if not given."""
+    tokens_at_once, logits_at_once = (
+        (CPU_TOKENS, CPU_LOGITS) if target_R.device.type == "cpu" else (GPU_TOKENS, GPU_LOGITS)
+    )
     columns = max(1, logits_at_once // tokens_at_once)
+    if isinstance(projection, torch.nn.Identity):
+        tokens_at_once = max(1, min(tokens_at_once, logits_at_once // states_PD.shape[1]))
     pieces = []
-    for start in range(0, len(batch.target_R), tokens_at_once):
+    for start in range(0, len(target_R), tokens_at_once):
         part = slice(start, start + tokens_at_once)
-        pieces.append(_statistics(states_RD[part], batch.target_R[part], projection, columns, update))
+        states_rD = states_PD[part] if position_R is None else states_PD[position_R[part]]
+        pieces.append(_statistics(states_rD, target_R[part], projection, columns, update))
     return torch.cat(pieces, dim=1)
 
 

@@ -40,14 +40,43 @@ def record(
     processes: int | None = None,
     response_tokens: float | None = None,
 ) -> Trajectories:
-    """The sums of every row at every checkpoint; shards that are already in `folder` are not scored again.
+    """The sums of every row at every checkpoint, as `score_missing` records them."""
+    score_missing(
+        tokens,
+        checkpoints,
+        plan,
+        folder,
+        progress,
+        place,
+        stored=stored,
+        processes=processes,
+        response_tokens=response_tokens,
+    )
+    return store.load(folder, [checkpoint.step for checkpoint in checkpoints])
+
+
+def score_missing(
+    tokens: Tokens,
+    checkpoints: Sequence[Checkpoint],
+    plan: Plan,
+    folder: Path,
+    progress: Progress,
+    place: Callable[[int], str],
+    *,
+    stored: Path | None = None,
+    processes: int | None = None,
+    response_tokens: float | None = None,
+    addition: int = 0,
+) -> None:
+    """Record the sums of every row at every checkpoint; shards that are already in `folder` are not scored again.
 
     `place` names a row of `tokens` for a person, should its loss not be finite; several processes must pickle it.
     stored: the file of `tokens`. Only with it is the work shared by `processes`, by default one for each GPU: on a CPU
     the sums are the same to the last bit. What is not stored is scored here.
     response_tokens: those of the run at all checkpoints, where these rows are a probe of it.
+    addition: `Rows.addition_N` of these rows.
     """
-    items = [item for checkpoint in checkpoints for item in store.work_items(len(tokens), checkpoint)]
+    items = [item for checkpoint in checkpoints for item in store.work_items(len(tokens), checkpoint, addition)]
     done = on_all_cores(lambda item: store.is_done(item, folder, tokens.ids), items)
     todo = [item for item, is_done in zip(items, done, strict=True) if not is_done]
     total = sum(int(tokens.start_N[item.rows.stop] - tokens.start_N[item.rows.start]) for item in todo)
@@ -65,7 +94,6 @@ def record(
                 finished = record_items(iter(todo), tokens, scorer, folder, place, advance)
             for _ in finished:
                 pass
-    return store.load(folder, [checkpoint.step for checkpoint in checkpoints])
 
 
 @dataclass(frozen=True)

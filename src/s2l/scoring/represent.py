@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from s2l.config import BUILTIN, PoolSettings, RunSettings
+from s2l.config import BUILTIN, WITHOUT_WEIGHTS, PoolSettings, RunSettings
 from s2l.data.pool import layout_of, read_pool
 from s2l.data.rows_file import place_of
 from s2l.data.tokens import load_tokens, tokenize
@@ -22,7 +22,7 @@ from s2l.flags import validated
 from s2l.progress import Advance, Progress
 from s2l.proxy import checkpoints
 from s2l.proxy.checkpoints import load_model
-from s2l.proxy.load import load_tokenizer
+from s2l.proxy.load import NO_WEIGHTS, load_tokenizer
 from s2l.proxy.memory import enough_memory, free_memory
 from s2l.proxy.plan import PLAN, Plan
 from s2l.proxy.retrain import trained_on
@@ -78,9 +78,11 @@ class RunRepresentations:
         return replace(scorer, batch_tokens=1) if scorer.path == "alone" else scorer
 
     def checkpoint(self, column: int) -> Checkpoint:
-        """The checkpoint of the column; RunFolderError where it is gone."""
+        """The checkpoint of the column; RunFolderError where it is gone, SettingsError where none was kept."""
         found = checkpoints.find(self.run.proxy, step := self.steps[column])
         if found is None:
+            if self.settings.proxy.model in WITHOUT_WEIGHTS:
+                raise SettingsError(NO_WEIGHTS)
             raise RunFolderError(f"{self.run.proxy}: the checkpoint at step {step} is gone; the method needs it")
         return found
 

@@ -113,7 +113,7 @@ def _sums(
 
     def work(members: Int[np.ndarray, " B"]) -> Float[np.ndarray, "S B"]:
         batch = read(members)
-        return per_row(values_of(batch), batch)
+        return per_row(values_of(batch), batch.count_B)
 
     with plain_kernels(scorer.device.type, scorer.precision):
         yield from each_alone(work, batches, scorer.workers)
@@ -127,13 +127,13 @@ def in_turn(
     for batch in batches:
         values_SR = values_of(batch.to(device))
         if waiting is not None:
-            yield per_row(*waiting)
+            yield per_row(waiting[0], waiting[1].count_B)
         waiting = values_SR, batch
     if waiting is not None:
-        yield per_row(*waiting)
+        yield per_row(waiting[0], waiting[1].count_B)
 
 
-def per_row(values_SR: Float[torch.Tensor, "S R"], batch: Batch) -> Float[np.ndarray, "S B"]:
+def per_row(values_SR: Float[torch.Tensor, "S R"], count_B: Int[np.ndarray, " B"]) -> Float[np.ndarray, "S B"]:
     """Sums over each row's tokens, float64."""
-    starts_B = np.concatenate([[0], np.cumsum(batch.count_B)[:-1]])
+    starts_B = np.concatenate([[0], np.cumsum(count_B)[:-1]])
     return np.add.reduceat(values_SR.cpu().numpy().astype(np.float64), starts_B, axis=1)

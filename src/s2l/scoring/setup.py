@@ -30,8 +30,9 @@ TIMES_TRAINING_GPU = 4
 LEAST_LOGITS = 2**34
 """Compiling takes seconds; for fewer logits it takes longer than it saves."""
 MOST_PADDING = 8
-SAME = 1e-3
-"""Mean losses of a row by two paths differ by less (nats): float32 noise is a hundred times smaller."""
+SAME, SAME_ROUNDED = 1e-3, 5e-2
+"""Mean losses of a row by two paths differ by less (nats), by float32 weights (their noise is a hundred times smaller)
+and by weights in 16 bits."""
 
 
 def find_scorer(
@@ -41,11 +42,18 @@ def find_scorer(
 
     response_tokens: how many will be scored, at all checkpoints. What departs from the usual way is told.
     """
-    scorer = kept_scorer(plan, folder)
     if (folder / SCORER).is_file():
-        return scorer
+        return kept_scorer(plan, folder)
+    model = load_model(checkpoint, torch.device(plan.device))
+    return scorer_for(model, tokens, plan, response_tokens, folder, progress)
+
+
+def scorer_for(
+    model: PreTrainedModel, tokens: Tokens, plan: Plan, response_tokens: float, folder: Path, progress: Progress
+) -> Scorer:
+    """A scorer that fits this model and the plan's device, kept in `folder`."""
+    scorer = kept_scorer(plan, folder)
     device = scorer.device
-    model = load_model(checkpoint, device)
     scorer = replace(scorer, path=checked_path(model, tokens, device))
     if scorer.path == "trunk":
         more = TIMES_TRAINING.get(device.type, TIMES_TRAINING_GPU)
@@ -103,8 +111,9 @@ def checked_path(model: PreTrainedModel, tokens: Tokens, device: torch.device) -
     rows = np.unique(by_length[[0, len(by_length) // 2, -1]])
     alone_n = _losses(model, tokens, rows, device, "alone")
     structural = choose_path(model, collate(tokens, rows[-1:]).to(device))
+    same = SAME if model.dtype == torch.float32 else SAME_ROUNDED
     for path in dict.fromkeys((structural, "whole")):
-        if np.abs(_losses(model, tokens, rows, device, path) - alone_n).max() < SAME:
+        if np.abs(_losses(model, tokens, rows, device, path) - alone_n).max() < same:
             return path
     return "alone"
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from pydantic import Field
 
 from s2l import config
-from s2l.progress import Progress
+from s2l.progress import SILENT, Progress
 from s2l.selection.chunks import over_chunks
-from s2l.selection.kmeans import Clustering, kmeans
+from s2l.selection.kmeans import Clustering, Start, kmeans
 from s2l.selection.nearest import Kernel
+from s2l.selection.partial import Part, fitted_on_sample, inside_each
 from s2l.selection.representation import Representation, Represented, total_variation
 from s2l.types import Recorded, Trajectories
 
@@ -32,27 +33,49 @@ class ClusterSettings(config.Settings):
     kernel: Kernel = Field(
         "own", description="Whose search finds the nearest centroids, to the same subset; faiss is slower."
     )
+    inside: Literal["pool", "source"] = Field(
+        "pool", description="Cluster all rows together (the paper), or those of each source, K clusters in each."
+    )
+    start: Start = Field("kmeans++", description="Where k-means starts: k-means++, or rows at random.")
+    sample: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Rows per cluster that k-means is fitted on; all rows if not given (the paper)."
+    )
 
 
 def by_trajectory(
     recorded: Recorded, settings: ClusterSettings, otherwise: int, seed: int, progress: Progress
 ) -> Clustering:
-    """k-means of all rows; `otherwise` clusters where the settings name none, or as many as there are trajectories.
+    """k-means of all rows, or inside each source.
 
-    Raises SettingsError for an explicit K above the number of distinct trajectories.
+    `otherwise` clusters where the settings name none, or as many as there are trajectories. Raises SettingsError for an
+    explicit K above the number of distinct trajectories, unless it is inside each source: a small one makes fewer.
     """
-    trajectories = recorded.trajectories
-    clustering = kmeans(
-        Represented(trajectories, settings.representation),
-        trajectories.ids,
-        settings.clusters or otherwise,
-        seed if settings.cluster_seed is None else settings.cluster_seed,
-        at_most=settings.clusters is None,
-        max_iterations=settings.iterations,
-        kernel=settings.kernel,
-        folder=trajectories.folder,
-        progress=progress,
-    )
+    wanted, seed = settings.clusters or otherwise, seed if settings.cluster_seed is None else settings.cluster_seed
+    trajectories, in_sources = recorded.trajectories, settings.inside == "source"
+
+    def fit(features: Represented | Part, ids: Shaped[np.ndarray, " n"]) -> Clustering:
+        return kmeans(
+            features,
+            ids,
+            wanted,
+            seed,
+            at_most=in_sources or settings.clusters is None,
+            start=settings.start,
+            max_iterations=settings.iterations,
+            kernel=settings.kernel,
+            folder=trajectories.folder,
+            progress=SILENT if in_sources else progress,
+        )
+
+    def cluster(features: Represented | Part, ids: Shaped[np.ndarray, " n"]) -> Clustering:
+        if settings.sample is None:
+            return fit(features, ids)
+        return fitted_on_sample(fit, features, ids, settings.sample * wanted, seed, trajectories.folder)
+
+    features = Represented(trajectories, settings.representation)
+    if in_sources:
+        return inside_each(cluster, features, trajectories.ids, recorded.source_N)
+    clustering = cluster(features, trajectories.ids)
     n_clusters = len(clustering.sizes_K)
     if settings.clusters is None and n_clusters < otherwise:
         progress.note(f"{n_clusters} clusters instead of {otherwise}: there are no more distinct loss trajectories")

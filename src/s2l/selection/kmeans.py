@@ -19,7 +19,10 @@ from s2l.selection.chunks import CHUNK
 from s2l.selection.clusters import Clusters
 from s2l.selection.grid import RESOLUTION, Features, Points, to_grid
 from s2l.selection.nearest import Kernel, load_faiss, searcher
-from s2l.selection.seeding import seed_rows
+from s2l.selection.seeding import random_rows, seed_rows
+
+Start = Literal["kmeans++", "random"]
+Stopped = Literal["assignments", "inertia", "iterations"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Clustering:
     sizes_K: Int[np.ndarray, " K"]
     inertia: float
     iterations: int
-    stopped: Literal["assignments", "inertia", "iterations"]
+    stopped: Stopped
 
 
 def kmeans(
@@ -45,6 +48,7 @@ def kmeans(
     seed: int,
     *,
     at_most: bool = False,
+    start: Start = "kmeans++",
     initial_KD: Float[np.ndarray, "K D"] | None = None,
     max_iterations: int = 100,
     tolerance: float = 1e-6,
@@ -52,7 +56,7 @@ def kmeans(
     folder: Path | None = None,
     progress: Progress = SILENT,
 ) -> Clustering:
-    """Lloyd's algorithm from k-means++ (or from `initial_KD`), rows in ascending order of their ids.
+    """Lloyd's algorithm from k-means++, from rows at random or from `initial_KD`; rows in ascending order of their ids.
 
     Stops when assignments stand still, the relative change of inertia is below `tolerance`, or after `max_iterations`.
     at_most: where fewer distinct rows exist than `n_clusters`, make as many clusters as there are instead of failing.
@@ -71,7 +75,7 @@ def kmeans(
     points = to_grid(features_ND, ids, initial_KD, folder)
     with progress.stage("k-means", n_clusters + max_iterations, "rounds") as advance:
         if initial_KD is None:
-            centroids_KD = _seeds(points, ids, n_clusters, seed, at_most)
+            centroids_KD = _seeds(points, ids, n_clusters, seed, at_most, start)
         else:
             assert n_clusters == len(initial_KD) <= len(ids), "one row at least for each initial centroid"
             centroids_KD = np.rint(initial_KD / RESOLUTION) - points.origin_D
@@ -90,7 +94,7 @@ def kmeans(
             if iteration < max_iterations:
                 centroids_KD = clusters.means()
 
-    number_K, order_K, sizes_K = _numbering(clusters.label_N, clusters.sizes_L[:-1])
+    number_K, order_K, sizes_K = numbering(clusters.label_N, clusters.sizes_L[:-1])
     clusters.renumber(number_K)
     centroids_KD = centroids_KD[order_K]
     return Clustering(
@@ -105,9 +109,9 @@ def kmeans(
 
 
 def _seeds(
-    points: Points, ids: Shaped[np.ndarray, " N"], n_clusters: int, seed: int, at_most: bool
+    points: Points, ids: Shaped[np.ndarray, " N"], n_clusters: int, seed: int, at_most: bool, start: Start
 ) -> Float[np.ndarray, "K D"]:
-    rows = seed_rows(points, ids, n_clusters, seed)
+    rows = (random_rows if start == "random" else seed_rows)(points, ids, n_clusters, seed)
     if len(rows) < n_clusters and not at_most:
         raise SettingsError(
             f"{n_clusters} clusters cannot be made of {len(rows)} distinct loss trajectories: "
@@ -116,15 +120,13 @@ def _seeds(
     return points.rows(rows)
 
 
-def _stopped(
-    same: bool, previous: int, inertia: int, tolerance: float
-) -> Literal["assignments", "inertia", "iterations"]:
+def _stopped(same: bool, previous: int, inertia: int, tolerance: float) -> Stopped:
     if same:
         return "assignments"
     return "inertia" if abs(previous - inertia) < tolerance * previous else "iterations"
 
 
-def _numbering(
+def numbering(
     label_N: Int[np.ndarray, " N"], sizes_K: Int[np.ndarray, " K"]
 ) -> tuple[Int[np.ndarray, " K"], Int[np.ndarray, " K"], Int[np.ndarray, " K"]]:
     """New number of each cluster, by (size, smallest id); old number of each new one; sizes in the new order."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from s2l.errors import SettingsError
 from s2l.selection.grid import RESOLUTION
@@ -27,7 +27,7 @@ class Represented:
         """(N, D)."""
         return len(self.trajectories), self[:0].shape[1]
 
-    def __getitem__(self, rows: slice) -> Float[np.ndarray, "n D"]:
+    def __getitem__(self, rows: slice | Int[np.ndarray, " n"]) -> Float[np.ndarray, "n D"]:
         return represent(self.trajectories.mean("nll", rows), self.representation)
 
 

@@ -1,4 +1,4 @@
-"""Where k-means starts: k-means++ as an exponential race, keyed by id."""
+"""Where k-means starts: k-means++ as an exponential race, or rows at random; both keyed by id."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def seed_rows(points: Points, ids: Shaped[np.ndarray, " N"], n_clusters: int, se
             break
         rows.append(row)
         seeds_RD = np.concatenate([seeds_RD, points.rows(slice(row, row + 1))])
+    return np.array(rows, dtype=np.int64)
+
+
+def random_rows(points: Points, ids: Shaped[np.ndarray, " N"], n_clusters: int, seed: int) -> Int[np.ndarray, " K"]:
+    """Rows to start from, uniformly at random, no two alike; fewer where there are not so many distinct ones."""
+    rows: list[int] = []
+    seen: set[bytes] = set()
+    for row in np.argsort(keyed.keys(seed, "kmeans/start", ids), kind="stable"):
+        if len(rows) == n_clusters:
+            break
+        if (there := points.grid_ND[row].tobytes()) not in seen:
+            seen.add(there)
+            rows.append(int(row))
     return np.array(rows, dtype=np.int64)
 
 

@@ -179,7 +179,7 @@ def _reasons(group: Mapping[str, Any], plan: Plan) -> tuple[str, str]:
         name = shown(plan.group_names[group["group"]]) if plan.group_names else group["group"]
         names.append(f"{plan.group_word} {name}")
     if group.get("last"):
-        names.insert(0, "the rows turned away")
+        names = [plan.last_name] if plan.last_name else ["the rows turned away", *names]
     if "source" in group:
         names.append(f"source {shown(group['source'])}")
     where = f" from {' of '.join(names)}" if names else ""

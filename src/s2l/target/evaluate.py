@@ -15,6 +15,8 @@ import torch
 
 from s2l import __version__
 from s2l.config import PoolSettings
+from s2l.data.pool import digest_of_files
+from s2l.data.url import is_url
 from s2l.errors import RunFolderError, SettingsError, printable, shown
 from s2l.files import PART, read_record, sha256_of, write_json, written_whole
 from s2l.progress import SILENT, Progress
@@ -136,10 +138,11 @@ def answers(
 
 
 def digests(settings: EvaluateSettings) -> dict[str, str]:
-    """sha256 of every local file or folder that is read."""
+    """sha256 of every local file or folder that is read, and of every URL."""
     paths = [*settings.heldout, *settings.data_of_tasks().values()]
     paths += filter(None, [settings.summaries, settings.bertscore])
-    return {path: sha256_of(Path(path)) for path in paths if Path(path).exists()}
+    remote = {path: digest_of_files((path,)) for path in paths if is_url(path)}
+    return remote | {path: sha256_of(Path(path)) for path in paths if path not in remote and Path(path).exists()}
 
 
 def already(

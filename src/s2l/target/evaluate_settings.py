@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from s2l.config import Settings
+from s2l.config import Paths, Settings
+from s2l.data.url import without_secrets
 from s2l.errors import SettingsError, printable, shown
 from s2l.target.settings import TrainSettings
 
@@ -23,8 +24,10 @@ class EvaluateSettings(Settings):
     data: tuple[str, ...] = Field(
         (), description="Folder of TASK.jsonl files, or TASK=FILE,… (also TASK=HUB-ID or HUB-ID:CONFIG)."
     )
-    heldout: tuple[str, ...] = Field((), description="Rows whose loss is measured, by source: files, commas between.")
-    summaries: str | None = Field(None, description="Rows to write a response for: ROUGE-L and BLEU against their own.")
+    heldout: Paths = Field((), description="Rows whose loss is measured, by source: files or URLs, commas between.")
+    summaries: Annotated[str | None, BeforeValidator(without_secrets)] = Field(
+        None, description="Rows to write a response for: ROUGE-L and BLEU against their own."
+    )
     bertscore: str | None = Field(None, description="Folder of an encoder (RoBERTa, …): BERTScore too.")
     limit: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Questions of each set (and summaries): the first so many by id, the same for every model."
@@ -87,6 +90,7 @@ class EvaluateSettings(Settings):
         """Where the rows of each task are: a file, a saved folder or a hub id; SettingsError where one has none."""
         named = dict(text.split("=", 1) for text in self.data if "=" in text)
         folders = [Path(text) for text in self.data if "=" not in text]
+        without_secrets([*named.values(), *map(str, folders)])
         if strange := [task for task in named if task not in TASKS]:
             raise SettingsError(f"--data {shown(strange[0])}: no such test set; there are: {', '.join(TASKS)}")
         found = {}

@@ -64,8 +64,13 @@ def template_in(folder: Path) -> str | None:
 
 def load_model(folder: Path, tokenizer: PreTrainedTokenizerFast, max_length: int) -> PreTrainedModel:
     """The causal language model in `folder`, float32, on the CPU; adapters are merged into the model they belong to."""
+    return load_merged(folder, len(tokenizer), max_length)
+
+
+def load_merged(folder: Path, vocabulary: int, max_length: int) -> PreTrainedModel:
+    """The same, for a tokenizer of so many entries."""
     if not (folder / ADAPTER).is_file():
-        return load.load_pretrained(folder, len(tokenizer), max_length)
+        return load.load_pretrained(folder, vocabulary, max_length)
     need_package("peft")
     from peft import PeftModel
 
@@ -73,9 +78,15 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerFast, max_length: int
         raise SettingsError(f"{folder}: adapters, but none in safetensors")
     described = _read(folder / ADAPTER)
     base = find_model(str(described.get("base_model_name_or_path")), described.get("revision"))
-    with silence():
-        model = PeftModel.from_pretrained(load_model(base, tokenizer, max_length), str(folder))
-        merged: PreTrainedModel = model.merge_and_unload()
+    with silence(), warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*missing adapter keys.*")  # they would be made up
+        try:
+            model = PeftModel.from_pretrained(load_merged(base, vocabulary, max_length), str(folder))
+            merged: PreTrainedModel = model.merge_and_unload()
+        except (RuntimeError, ValueError, KeyError, UserWarning) as error:
+            if isinstance(error, S2LError):
+                raise
+            raise SettingsError(f"{folder}: its adapters do not fit {base} ({shown(str(error).strip())})") from None
     return merged.requires_grad_(True)
 
 

@@ -122,8 +122,10 @@ class _Run:
 
     def subset(self, name: str | None) -> Mapping[str, Any]:
         """The manifest of the subset of that name, or of the first one that the run drew."""
-        name = name or str(self.manifest["subsets"][0]["name"])
         there = sorted(path.parent.name for path in RunFolder(self.path).subsets.glob(f"*/{MANIFEST}"))
+        name = name or next((str(subset["name"]) for subset in self.manifest["subsets"]), there[0] if there else None)
+        if name is None:
+            raise RunFolderError(f"{self.path}: no subset in it; draw one: s2l select RUN --budget 11%")
         if name not in there:
             raise RunFolderError(f"{self.path}: no subset {shown(name)}; there are: {', '.join(there)}")
         found: Mapping[str, Any] = read_record(RunFolder(self.path).subsets / name / MANIFEST)

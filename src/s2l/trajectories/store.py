@@ -1,6 +1,7 @@
 """Sums on disk: one Parquet file per checkpoint and shard of rows. Done if and only if the file is there and verifies.
 
-`trajectories/step-00000120/shard-00003.parquet` holds id, tokens and one float32 column per statistic.
+`trajectories/step-00000120/shard-00003.parquet` holds id, tokens and one float32 column per statistic; rows that were
+added to a run later have shards of their own, `added-001-shard-00000.parquet`, and move no others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from jaxtyping import Float, Shaped
 
 from s2l.errors import RunFolderError
 from s2l.files import written_whole
-from s2l.ids import as_text, ids_of
+from s2l.ids import as_text, id_order, ids_of
 from s2l.threads import on_all_cores
 from s2l.trajectories.arrays import empty
 from s2l.types import ID_LENGTH, STATISTICS, Checkpoint, LazySums, Tokens, Trajectories
@@ -30,11 +31,12 @@ SCHEMA = pa.schema({"id": pa.string(), "tokens": pa.int32(), **dict.fromkeys(STA
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One checkpoint × one shard: rows `rows` of the Tokens, in id order."""
+    """One checkpoint × one shard: rows `rows` of the Tokens, in id order. addition: `Rows.addition_N` of its rows."""
 
     checkpoint: Checkpoint
     shard: int
     rows: range
+    addition: int = 0
 
     def __str__(self) -> str:
         return f"checkpoint {self.checkpoint.step}, shard {self.shard}"
@@ -46,7 +48,12 @@ class WorkItem:
 
     def path(self, folder: Path) -> Path:
         """Where the item's sums belong."""
-        return step_folder(folder, self.checkpoint.step) / f"shard-{self.shard:05d}.parquet"
+        return step_folder(folder, self.checkpoint.step) / shard_name(self.shard, self.addition)
+
+
+def shard_name(shard: int, addition: int = 0) -> str:
+    """The file of a shard."""
+    return (f"added-{addition:03d}-" if addition else "") + f"shard-{shard:05d}.parquet"
 
 
 def step_folder(folder: Path, step: int) -> Path:
@@ -54,10 +61,13 @@ def step_folder(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def work_items(n_rows: int, checkpoint: Checkpoint) -> list[WorkItem]:
-    """The shards of one checkpoint: fixed ranges of rows in id order."""
+def work_items(n_rows: int, checkpoint: Checkpoint, addition: int = 0) -> list[WorkItem]:
+    """The shards of one checkpoint and addition: fixed ranges of its rows in id order."""
     starts = range(0, n_rows, SHARD_ROWS)
-    return [WorkItem(checkpoint, k, range(start, min(start + SHARD_ROWS, n_rows))) for k, start in enumerate(starts)]
+    return [
+        WorkItem(checkpoint, k, range(start, min(start + SHARD_ROWS, n_rows)), addition)
+        for k, start in enumerate(starts)
+    ]
 
 
 def write_item(item: WorkItem, folder: Path, tokens: Tokens, sums_Sn: Float[np.ndarray, "S n"]) -> None:
@@ -89,7 +99,10 @@ def load(folder: Path, steps: Sequence[int]) -> Trajectories:
     A statistic is read, and its damage noticed, when it is first asked for; it takes 4 N T bytes, on disk beyond 1 GiB.
     A shard that is missing from every checkpoint does not show here: compare the ids with those that should be there.
     """
-    shards = [sorted(step_folder(folder, step).glob("shard-*.parquet")) for step in steps]
+    shards = [
+        [path for kind in ("shard", "added") for path in sorted(step_folder(folder, step).glob(f"{kind}-*.parquet"))]
+        for step in steps
+    ]
     for step, paths in zip(steps, shards, strict=True):
         if not paths:
             raise RunFolderError(f"{step_folder(folder, step)}: no recorded losses; run the same command again")
@@ -106,11 +119,15 @@ def load(folder: Path, steps: Sequence[int]) -> Trajectories:
                 f"{step_folder(folder, step)}: other rows than at step {steps[0]}: a shard is missing; "
                 "run the same command again"
             )
+    order = id_order(ids)
+    place = np.argsort(order)
+    places = rows if np.all(place[:-1] < place[1:]) else [place[part] for part in rows]
+    tokens_N = np.concatenate([part["tokens"].to_numpy() for part in parts]).astype(np.int64)
     return Trajectories(
-        ids=ids,
+        ids=ids[order],
         steps=tuple(steps),
-        tokens_N=np.concatenate([part["tokens"].to_numpy() for part in parts]).astype(np.int64),
-        sums=LazySums(partial(_sums, folder, list(zip(rows, *shards, strict=True)), (len(ids), len(steps)))),
+        tokens_N=tokens_N[order],
+        sums=LazySums(partial(_sums, folder, list(zip(places, *shards, strict=True)), (len(ids), len(steps)))),
         folder=folder,
     )
 
@@ -118,7 +135,7 @@ def load(folder: Path, steps: Sequence[int]) -> Trajectories:
 def _sums(
     folder: Path, shards: Sequence[tuple[Any, ...]], shape: tuple[int, int], statistic: str
 ) -> Float[np.ndarray, "N T"]:
-    """One statistic from (rows, path at each checkpoint) of every shard."""
+    """One statistic from (places of its rows, path at each checkpoint) of every shard."""
     sum_NT = empty(shape, np.float32, folder)
 
     def fill(shard: tuple[Any, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from s2l.config import SEEN
 from s2l.data.card import kind
 from s2l.errors import printable
 from s2l.experiment.outcomes import outcome
@@ -15,6 +16,7 @@ from s2l.files import read_record
 from s2l.flags import command, validated
 from s2l.progress import SILENT, Progress
 from s2l.proxy.stage import START
+from s2l.report.caveats import SEEN_LOSSES, added_later
 from s2l.report.page.changes import changes
 from s2l.report.page.examples import examples
 from s2l.report.page.groups import curves, groups_of
@@ -70,7 +72,7 @@ def summary(run: Seen) -> dict[str, Any]:
         "excluded": exclusions(run),
         "exact_repeats": int((run.rows.occurrence_N > 0).sum()),
         "sources": int((np.bincount(run.rows.source_N, minlength=1) > 0).sum()),
-        "notices": [printable(notice) for notice in run.claimed["pool"]["notices"]],
+        "notices": [printable(notice) for notice in run.claimed["pool"]["notices"]] + _caveats(run),
         "proxy": {
             "model": name_of(start["model"]),
             "parameters": start["parameters"],
@@ -86,6 +88,15 @@ def summary(run: Seen) -> dict[str, Any]:
         "peak_memory_bytes": manifest.get("peak_memory_bytes"),
         "command": manifest.get("command") or command(settings, str(run.folder.path)),
     }
+
+
+def _caveats(run: Seen) -> list[str]:
+    """Notices where losses are those seen in training, or rows were added later."""
+    found = [SEEN_LOSSES] if run.claimed["settings"]["proxy"]["model"] == SEEN else []
+    if added := int((~run.rows.trained_on_N).sum()):
+        sentence, loud = added_later(added, len(run.rows))
+        found.append(f"Warning: {sentence}" if loud else sentence)
+    return found
 
 
 def exclusions(run: Seen) -> list[dict[str, Any]]:

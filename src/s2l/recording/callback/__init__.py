@@ -1,0 +1,1 @@
+"""Trajectories from a training of one's own: a callback that scores a pool while the model learns."""
