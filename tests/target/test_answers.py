@@ -16,7 +16,7 @@ from s2l.target.answers.symbolic import Prover
 from s2l.target.answers.verdict import RULES, gold_of, judge
 from s2l.target.evaluate_settings import TASKS, EvaluateSettings
 
-pytest.importorskip("math_verify", reason="s2l[eval] is not installed")
+pytest.importorskip("math_verify", reason="the extra eval is not installed")
 
 OUTPUTS = [json.loads(line) for line in (Path(__file__).with_name("outputs.jsonl")).read_text("utf-8").splitlines()]
 FORMS = ("{}", "First 3 steps.\nThe answer is {}", "The answer is ${}$.", "so \\boxed{{{}}}")

@@ -15,8 +15,8 @@ from s2l.target.evaluated import opened
 from s2l.target.summaries import bleu, rouge_l, summaries
 from toy_runs import tiny_llama, write_jsonl
 
-pytest.importorskip("rouge_score", reason="s2l[eval] is not installed")
-pytest.importorskip("sacrebleu", reason="s2l[eval] is not installed")
+pytest.importorskip("rouge_score", reason="the extra eval is not installed")
+pytest.importorskip("sacrebleu", reason="the extra eval is not installed")
 
 TEXTS = ["the lungs are clear", "no acute process in the chest", "", "the heart is the heart of the chest"]
 REFERENCES = ["the lungs appear clear", "no acute cardiopulmonary process", "normal", "the heart is enlarged the chest"]

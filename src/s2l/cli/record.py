@@ -30,7 +30,8 @@ def record(
         typer.Option(
             "--checkpoints",
             metavar="DIR",
-            help="What a training left: its folder, folders of checkpoints, or NAME@step1000,NAME@step2000 of the hub.",
+            help="What a training left: its folder; or folders of checkpoints, FOLDER@STEP, NAME@step1000 of the hub: "
+            "with commas or repeated.",
         ),
     ] = None,
     add: Annotated[

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from s2l.data.url import ENVIRONMENT, protocol_of
 from s2l.errors import MachineError, S2LError, SettingsError, printable, shown
+from s2l.extras import to_install
 from s2l.files import full_disk_is_one_line
 
 CHUNK = 1 << 20
@@ -28,7 +29,7 @@ CREDENTIALS = {
     "http": "~/.netrc",
     "https": "~/.netrc",
 }
-EXTRAS = {"s3": "s3fs: pip install 's2l[s3]'", "s3a": "s3fs: pip install 's2l[s3]'"}
+EXTRAS = dict.fromkeys(("s3", "s3a"), f"s3fs: {to_install('s3')}")
 
 
 @runtime_checkable

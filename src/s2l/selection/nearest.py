@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from s2l.errors import SettingsError
+from s2l.extras import to_install
 
 Kernel = Literal["own", "faiss"]
 Search = Callable[[Float[np.ndarray, "n D"]], tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]]
@@ -39,7 +40,7 @@ def load_faiss() -> Any:
     try:
         import faiss
     except ImportError:
-        raise SettingsError("kernel=faiss needs faiss-cpu: pip install 's2l[faiss]', or leave kernel=own") from None
+        raise SettingsError(f"kernel=faiss needs faiss-cpu: {to_install('faiss')}, or leave kernel=own") from None
     return faiss
 
 

@@ -18,6 +18,7 @@ from s2l.config import PoolSettings
 from s2l.data.pool import digest_of_files
 from s2l.data.url import is_url
 from s2l.errors import RunFolderError, SettingsError, printable, shown
+from s2l.extras import to_install
 from s2l.files import PART, read_record, sha256_of, write_json, written_whole
 from s2l.progress import SILENT, Progress
 from s2l.run_folder import LOCK, locked
@@ -177,7 +178,7 @@ def need_packages(settings: EvaluateSettings) -> None:
     """SettingsError, with the command that installs them, where optional packages are missing."""
     missing = [name for name in _needed(settings) if find_spec(name) is None]
     if missing:
-        raise SettingsError(f"this needs {' and '.join(missing)}: pip install 's2l[eval]'")
+        raise SettingsError(f"this needs {' and '.join(missing)}: {to_install('eval')}")
 
 
 def _needed(settings: EvaluateSettings) -> list[str]:

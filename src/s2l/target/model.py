@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from s2l import __version__
 from s2l.config import BUILTIN, ProxySettings
 from s2l.errors import S2LError, SettingsError, printable, shown
+from s2l.extras import to_install
 from s2l.files import read_json, write_json
 from s2l.proxy import builtin, load
 from s2l.proxy.quiet import quiet
@@ -134,7 +135,7 @@ def silence() -> Iterator[None]:
 def need_package(name: str) -> None:
     """Raise SettingsError, with the command that installs it, where an optional package is missing."""
     if find_spec(name) is None:
-        raise SettingsError(f"this needs the package {shown(name)}: pip install 's2l[train]'")
+        raise SettingsError(f"this needs the package {shown(name)}: {to_install('train')}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2l.errors import SettingsError
+from s2l.extras import to_install
 from s2l.files import written_whole
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def write(found: Mapping[str, Any], folder: Path) -> list[Path]:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise SettingsError("--figures needs matplotlib: pip install 's2l[figures]'") from None
+        raise SettingsError(f"--figures needs matplotlib: {to_install('figures')}") from None
     written = []
     with rc_context(STYLE):
         for name, (width, height, draw) in FIGURES.items():
