@@ -12,7 +12,7 @@ from s2l.experiment.report import _payoffs
 from s2l.experiment.statistics import Estimate
 from s2l.experiment.svg import Figure, Scale, number, spanning
 from s2l.experiment.tables import plain
-from s2l.experiment.verdict import against, payoff, shared_proxies
+from s2l.experiment.verdict import against, other_tokens, payoff, shared_proxies
 
 LOSS, ACCURACY = outcome("heldout.macro"), outcome("tasks.gsm8k")
 
@@ -49,6 +49,14 @@ def test_one_seed_decides_nothing_and_missing_seeds_are_named():
     assert said(-0.5, None, None, seeds=(0,)) == "nothing can be said against random: one seed has no interval"
     assert said(-0.1, -0.2, -0.05, seeds=(0, 2), missing=(1, 3)).endswith("2 seeds; seeds 1, 3 missing)")
     assert "no seed has both" in against("random", None, LOSS, undecided="")
+
+
+def test_tokens_that_rows_of_a_method_have_more_are_told():
+    assert other_tokens("s2l at 11%", 101.0, 100.0) is None
+    assert "s2l at 11%: its rows are longer than random ones, so training reads 9% more" in str(
+        other_tokens("s2l at 11%", 109.0, 100.0)
+    )
+    assert "shorter than random ones, so training reads 10% fewer" in str(other_tokens("k", 90.0, 100.0))
 
 
 def test_shared_proxies_are_told():

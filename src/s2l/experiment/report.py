@@ -15,7 +15,7 @@ from s2l.experiment.places import RESULT
 from s2l.experiment.plots import plots
 from s2l.experiment.recipe import FULL, RANDOM, ExperimentSettings
 from s2l.experiment.tables import markdown
-from s2l.experiment.verdict import against, payoff, shared_proxies
+from s2l.experiment.verdict import against, other_tokens, payoff, shared_proxies
 from s2l.files import write_json, written_whole
 
 MARKDOWN, PLOTS = "experiment.md", "plots"
@@ -74,15 +74,25 @@ def verdict(groups: list[dict[str, Any]], primary: Mapping[str, Any], settings: 
         all_rows = "training on all rows"
         lines.append(against(all_rows, to_full, of, undecided=f"not told apart from {all_rows}"))
         lines += _payoffs(entry, full)
-    notes = [shared_proxies(settings.seeds, settings.proxy_seeds)]
+    name = f"{primary['method']} at {primary['budget']}"
+    notes = [shared_proxies(settings.seeds, settings.proxy_seeds), _tokens(name, entry, groups, primary)]
     absent = sum(len(one["missing"]) for one in groups)
     notes.append(f"not done yet: {absent} of the cells; what is told rests on those that are" if absent else None)
-    name = f"{primary['method']} at {primary['budget']}"
     return {"lines": [f"{name}: {line}" for line in lines], "notes": [note for note in notes if note]}
 
 
 def _is_primary(entry: Mapping[str, Any], primary: Mapping[str, Any]) -> bool:
     return all(entry[key] == primary[key] for key in ("target", "method", "budget", "matching"))
+
+
+def _tokens(
+    name: str, entry: Mapping[str, Any] | None, groups: list[dict[str, Any]], primary: Mapping[str, Any]
+) -> str | None:
+    """What is to be said of the tokens that the method's rows have, beside as many random ones."""
+    random = next((one for one in groups if _is_primary(one, {**primary, "method": RANDOM})), None)
+    if entry is None or random is None or not (entry["seeds"] and random["seeds"]):
+        return None
+    return other_tokens(name, entry["training"]["tokens_seen"], random["training"]["tokens_seen"])
 
 
 def _payoffs(entry: Mapping[str, Any] | None, full: Mapping[str, Any]) -> list[str]:

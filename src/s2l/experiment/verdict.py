@@ -5,6 +5,9 @@ from __future__ import annotations
 from s2l.experiment.outcomes import Outcome
 from s2l.experiment.statistics import Estimate
 
+WORTH_SAYING = 0.02
+"""Difference in tokens, as a share of random's."""
+
 
 def against(other: str, difference: Estimate | None, of: Outcome, *, undecided: str) -> str:
     """How a method stands to another, from the differences (method less other) paired by seed.
@@ -45,6 +48,18 @@ def payoff(rows: float | None, chosen: int, pool_rows: int, unit: str) -> str:
     return (
         f"cheaper than full training of this target from {rows:,.0f} rows on in {unit}, "
         f"with {chosen:,} rows chosen: {here} ({pool_rows:,} rows)"
+    )
+
+
+def other_tokens(name: str, ours: float, theirs: float) -> str | None:
+    """What to say where a method's rows are longer or shorter than as many random ones."""
+    share = ours / theirs - 1
+    if abs(share) < WORTH_SAYING:
+        return None
+    longer, more = ("longer", "more") if share > 0 else ("shorter", "fewer")
+    return (
+        f"{name}: its rows are {longer} than random ones, so training reads {abs(share):.0%} {more} tokens for "
+        "as many rows; a part of the difference to random may come from that"
     )
 
 
