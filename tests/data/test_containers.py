@@ -33,7 +33,7 @@ def read(path: Path) -> list[Record]:
     ("name", "content", "wanted"),
     [
         ("a.jsonl", b"{}\n", Container("jsonl")),
-        ("a.ndjson.gz", gzip.compress(b"{}\n"), Container("jsonl", "gz")),
+        ("a.ndjson.gz", gzip.compress(b"{}\n", mtime=0), Container("jsonl", "gz")),
         ("a.json", b'\n [{"a": 1}]', Container("json")),
         ("a.json", b'{"a": 1}\n{"a": 2}\n', Container("jsonl")),
         ("a.CSV", b"a\n", Container("csv")),
