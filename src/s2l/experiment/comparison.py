@@ -46,9 +46,9 @@ def compared(settings: ExperimentSettings, results: Mapping[Cell, Mapping[str, A
                 "selection": _selection([result["selection"] for result in done]),
                 "outcomes": {
                     name: {
-                        "value": _as_json(estimate(by_group.get(group, {}), seeds)),
-                        "to_random": _as_json(difference(by_group, group, RANDOM, seeds)),
-                        "to_full": _as_json(difference(by_group, group, FULL, seeds)),
+                        "value": as_json(estimate(by_group.get(group, {}), seeds)),
+                        "to_random": as_json(difference(by_group, group, RANDOM, seeds)),
+                        "to_full": as_json(difference(by_group, group, FULL, seeds)),
                     }
                     for name, by_group in values.items()
                     if group in by_group
@@ -76,7 +76,8 @@ def estimate_from(told: Mapping[str, Any] | None) -> Estimate | None:
     )
 
 
-def _as_json(of: Estimate | None) -> dict[str, Any] | None:
+def as_json(of: Estimate | None) -> dict[str, Any] | None:
+    """An estimate as `estimate_from` reads it."""
     return None if of is None else asdict(of) | {"seeds": list(of.seeds), "missing": list(of.missing)}
 
 

@@ -14,6 +14,7 @@ from s2l.experiment.outcomes import outcome, outcomes_of
 from s2l.experiment.places import RESULT
 from s2l.experiment.plots import plots
 from s2l.experiment.recipe import FULL, RANDOM, ExperimentSettings
+from s2l.experiment.sources import by_source
 from s2l.experiment.tables import markdown
 from s2l.experiment.verdict import against, other_tokens, payoff, shared_proxies
 from s2l.files import write_json, written_whole
@@ -59,6 +60,7 @@ def summarised(
         "verdict": verdict(groups, primary, settings),
         "starts": {target: outcomes_of(evaluation) for target, evaluation in starts.items()},
         "groups": groups,
+        "sources": by_source(settings, results, primary),
     }
 
 

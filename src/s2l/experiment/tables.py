@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from s2l.errors import printable
 from s2l.experiment.outcomes import Outcome, outcome
-from s2l.experiment.recipe import FULL
+from s2l.experiment.recipe import FULL, RANDOM
 from s2l.report.screen import duration
 
 NONE = "–"
@@ -17,7 +18,8 @@ MEANING = re.compile(r"([\\`*_{}\[\]<>#|&])")
 
 def markdown(found: Mapping[str, Any], pictures: Sequence[str]) -> str:
     """The page; `pictures` are paths beside it."""
-    return "\n".join([*_head(found), *_primary(found), *_pictures(pictures), *_costs(found), *_exploratory(found), ""])
+    parts = (_head(found), _primary(found), _pictures(pictures), _costs(found), _sources(found), _exploratory(found))
+    return "\n".join([*chain.from_iterable(parts), ""])
 
 
 def plain(text: str) -> str:
@@ -142,6 +144,33 @@ def _seconds(value: float | None) -> str:
 
 def _flops(value: float | None) -> str:
     return NONE if value is None else f"{value:.2e}"
+
+
+def _sources(found: Mapping[str, Any]) -> Iterator[str]:
+    """Nothing where there are fewer than two sources."""
+    if len(found["sources"]) < 2:
+        return
+    primary, of = found["primary"], outcome("heldout.by_source")
+    method = plain(primary["method"])
+    yield "## By source"
+    yield ""
+    yield (
+        f"Held-out loss per response token at {primary['budget']}, equal {primary['matching']}, target "
+        f"{plain(primary['target'])}; the largest gain first. Exploratory."
+    )
+    yield ""
+    yield f"| source | held-out rows | tokens | {method} | random | full | {method} minus random |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | --- |"
+    for entry in found["sources"]:
+        means = [entry["values"][label] for label in (primary["method"], RANDOM, FULL)]
+        cells = [
+            plain(entry["source"]),
+            *(_count(entry[key]) for key in ("rows", "tokens")),
+            *(NONE if mean is None else of.told(mean["mean"]) for mean in means),
+            of.with_interval(entry["to_random"], signed=True),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
 
 
 def _exploratory(found: Mapping[str, Any]) -> Iterator[str]:
