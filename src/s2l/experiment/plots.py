@@ -65,7 +65,7 @@ def _panel(
     _grid(figure, y, start, start + PANEL)
     for budget, x in at.items():
         figure.text(x, TOP + HIGH + 22, budget, "middle")
-    figure.text(start + PANEL / 2, TOP + HIGH + 44, "rows chosen", "middle")
+    figure.text(start + PANEL / 2, TOP + HIGH + 44, "budget", "middle")
     tags: list[tuple[float, str]] = []
     if full is not None:
         level = y(_value(full, name)["mean"] * times)

@@ -59,7 +59,7 @@ def other_tokens(name: str, ours: float, theirs: float) -> str | None:
     longer, more = ("longer", "more") if share > 0 else ("shorter", "fewer")
     return (
         f"{name}: its rows are {longer} than random ones, so training reads {abs(share):.0%} {more} tokens for "
-        "as many rows; a part of the difference to random may come from that"
+        "as many rows; a part of the difference to random may come from that (a budget in tokens tells)"
     )
 
 
