@@ -68,6 +68,10 @@ def test_differences_are_those_of_a_paired_t_test(matching):
         assert (told["low"] > 0 or told["high"] < 0) == (test.pvalue < 0.05)
     assert entry["outcomes"]["heldout.macro"]["value"]["mean"] == pytest.approx(np.mean(ours))
     assert entry["selection"]["seconds"] == 3.5
+    assert entry["outcomes"]["heldout.macro"]["to_primary"] is None
+    mirrored = group(compared(settings, results), method="random", budget="20%", matching=matching)
+    told = mirrored["outcomes"]["heldout.macro"]["to_primary"]
+    assert told["mean"] == pytest.approx(np.mean(losses(results, "random", "20%", matching)) - np.mean(ours))
 
 
 def test_the_order_of_results_does_not_matter():

@@ -1,4 +1,4 @@
-"""Results of the cells → every group's means, its differences to random and to full, paired by seed."""
+"""Results of the cells → every group's means, and its differences to random, full and the primary method by seed."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def compared(settings: ExperimentSettings, results: Mapping[Cell, Mapping[str, A
                         "value": as_json(estimate(by_group.get(group, {}), seeds)),
                         "to_random": as_json(difference(by_group, group, RANDOM, seeds)),
                         "to_full": as_json(difference(by_group, group, FULL, seeds)),
+                        "to_primary": as_json(difference(by_group, group, settings.primary.method, seeds)),
                     }
                     for name, by_group in values.items()
                     if group in by_group
@@ -61,7 +62,7 @@ def compared(settings: ExperimentSettings, results: Mapping[Cell, Mapping[str, A
 def difference(
     by_group: Mapping[Group, Mapping[int, float]], group: Group, other: str, seeds: range
 ) -> Estimate | None:
-    """A group less its counterpart: random of the same budget and matching, or full of the same target."""
+    """A group less its counterpart: `other` of the same budget and matching, or full of the same target."""
     target, label, budget, matching = group
     theirs: Group = (target, FULL, ALL, "epochs") if other == FULL else (target, other, budget, matching)
     if label in {other, FULL}:

@@ -56,29 +56,32 @@ def _primary(found: Mapping[str, Any]) -> Iterator[str]:
         "enough of them and one of twenty intervals misses by chance."
     )
     yield ""
-    yield from table(found, of, primary)
+    yield from table(found, of)
 
 
-def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """One outcome of all groups: mean, and differences to random and to full, each with its 95 % t-interval."""
+def table(found: Mapping[str, Any], of: Outcome) -> Iterator[str]:
+    """One outcome of all groups: mean, and differences to random, to full and to the primary method, each with its 95 %
+    t-interval. The row of the primary outcome is set in bold."""
+    primary = found["primary"]
     better = "more" if of.better > 0 else "less"
     unit = f", {of.unit}" if of.unit else ""
     yield (
         f"| target | matching | budget | method | rows | steps | tokens seen | {of.words}{unit} ({better} is better) "
-        "| minus random | minus full | seeds |"
+        f"| minus random | minus full | minus {plain(primary['method'])} | seeds |"
     )
-    yield "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |"
+    yield "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- | --- |"
     for target, start in found["starts"].items():
         if of.name in start:
             told = of.told(start[of.name])
-            yield f"| {target} | {NONE} | 0% | not fine-tuned | 0 | 0 | 0 | {told} | {NONE} | {NONE} | {NONE} |"
+            yield f"| {target} | {NONE} | 0% | not fine-tuned | 0 | 0 | 0 | {told}{f' | {NONE}' * 4} |"
     for entry in found["groups"]:
         measured = entry["outcomes"].get(of.name)
         if measured is None and entry["seeds"]:
             continue
         measured = measured or {}
         name = entry["method"]
-        if primary and all(entry[key] == primary[key] for key in ("target", "method", "budget", "matching")):
+        here = all(entry[key] == primary[key] for key in ("target", "method", "budget", "matching"))
+        if here and of.name == primary["outcome"]:
             name = f"**{name}**"
         training = entry["training"]
         cells = [
@@ -88,7 +91,7 @@ def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | No
             name,
             *(_count(training[key]) for key in ("rows", "steps", "tokens_seen")),
             of.with_interval(measured.get("value")),
-            *(of.with_interval(measured.get(f"to_{other}"), signed=True) for other in ("random", "full")),
+            *(of.with_interval(measured.get(f"to_{other}"), signed=True) for other in ("random", "full", "primary")),
             _seeds(entry),
         ]
         yield f"| {' | '.join(cells)} |"
