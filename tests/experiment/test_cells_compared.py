@@ -147,6 +147,35 @@ def test_a_source_that_a_seed_lacks_is_left_out_of_that_pair():
     assert easy["to_random"]["seeds"] == [0, 1, 3] and easy["to_random"]["missing"] == [2]
 
 
+def test_sources_of_few_held_out_rows_are_named_and_left_out_of_a_second_mean():
+    settings = settings_of(POOL, seeds=4)
+    results = made_up(settings)
+    assert summarised(settings, results, {}, None)["without_few"] is None, "all of them have few"
+    for result in results.values():
+        for source, rows in (("easy", 30), ("hard", 200)):
+            result["evaluation"]["heldout"]["by_source"][source]["rows"] = rows
+    found = summarised(settings, results, {}, None)
+    ours, theirs = (
+        [
+            np.mean(
+                [
+                    results[Cell("tiny", label, settings.primary.budget, "epochs", seed)]["evaluation"]["heldout"][
+                        "by_source"
+                    ][source]["loss"]
+                    for source in ("easy", "hard")
+                ]
+            )
+            for seed in range(4)
+        ]
+        for label in ("s2l", "random")
+    )
+    interval = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    told = found["without_few"]["to_random"]
+    assert (told["low"], told["high"]) == pytest.approx((interval.low, interval.high))
+    (note,) = [note for note in found["verdict"]["notes"] if "held-out rows" in note]
+    assert "1 of 3 sources have fewer than 30 held-out rows" in note and "without them no better than random" in note
+
+
 def test_one_source_alone_has_no_table_and_no_picture():
     settings = settings_of(POOL, seeds=2)
     results = made_up(settings)

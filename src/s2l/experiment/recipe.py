@@ -16,7 +16,8 @@ from s2l.target.settings import TrainSettings
 
 Matching = Literal["epochs", "steps"]
 FULL, RANDOM = "full", "random"
-HELDOUT = ("heldout.macro", "heldout.loss_per_token")
+MACRO = "heldout.macro"
+HELDOUT = (MACRO, "heldout.loss_per_token")
 SUMMARIES = ("summaries.rouge_l", "summaries.bleu", "summaries.bertscore")
 NAME = r"[A-Za-z0-9][\w.+-]{0,63}"
 LAST_REQUEST = r"(?:let'?s|please)\b[^.?!]{0,80}[.!]?\s*$"
@@ -88,7 +89,7 @@ class BlockSettings(Settings):
 class PrimarySettings(Settings):
     """The one comparison that was named beforehand; all others are exploratory."""
 
-    outcome: str = Field("heldout.macro", description="Held-out loss per response token, mean over sources.")
+    outcome: str = Field(MACRO, description="Held-out loss per response token, mean over sources.")
     method: Name = Field("s2l", description="Label of the method.")
     budget: str = Field("11%", description="Budget.")
     matching: Matching = Field("epochs", description="Matching.")

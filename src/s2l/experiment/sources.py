@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from math import fsum
 from typing import Any
 
 from s2l.experiment.cells import ALL, Cell
@@ -10,38 +12,65 @@ from s2l.experiment.comparison import as_json
 from s2l.experiment.recipe import FULL, RANDOM, ExperimentSettings
 from s2l.experiment.statistics import estimate, paired
 
+FEW = 30
+"""Held-out rows below which a source's loss says more of these rows than of the source."""
 
-def by_source(
+
+@dataclass(frozen=True)
+class SourceLosses:
+    """Source → method → seed → loss per response token; source → held-out rows and tokens."""
+
+    losses: dict[str, dict[str, dict[int, float]]]
+    sizes: dict[str, dict[str, int]]
+    method: str
+    seeds: range
+
+    def without_few(self) -> dict[str, Any] | None:
+        """The mean over sources of FEW held-out rows or more, of the method less random; how many sources that are, of
+        how many. None where no source is smaller, or all are."""
+        large = [source for source, size in self.sizes.items() if size["rows"] >= FEW]
+        if len(large) in {0, len(self.sizes)}:
+            return None
+        difference = paired(self._macro(large, self.method), self._macro(large, RANDOM), self.seeds)
+        return {"rows": FEW, "sources": len(large), "of": len(self.sizes), "to_random": as_json(difference)}
+
+    def _macro(self, sources: list[str], label: str) -> dict[int, float]:
+        of = [self.losses[source].get(label, {}) for source in sources]
+        return {seed: fsum(one[seed] for one in of) / len(of) for seed in self.seeds if all(seed in one for one in of)}
+
+    def entries(self) -> list[dict[str, Any]]:
+        """One for each source, the largest gain on random first, JSON-able: its held-out rows and tokens, the loss of
+        the method, of random and of full, and the method less random, paired by seed."""
+        found = [
+            {
+                "source": source,
+                **self.sizes[source],
+                "values": {label: as_json(estimate(of.get(label, {}), self.seeds)) for label in self._labels()},
+                "to_random": as_json(paired(of.get(self.method, {}), of.get(RANDOM, {}), self.seeds)),
+            }
+            for source, of in self.losses.items()
+        ]
+        return sorted(found, key=lambda entry: (_gain(entry), entry["source"]))
+
+    def _labels(self) -> tuple[str, ...]:
+        return self.method, RANDOM, FULL
+
+
+def source_losses(
     settings: ExperimentSettings, results: Mapping[Cell, Mapping[str, Any]], primary: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """One entry for each source, the largest gain on random first, JSON-able: held-out rows and tokens, and for the
-    primary method, random and full the loss per response token; to_random: the primary method less random, paired by
-    seed."""
-    labels = {
-        primary["method"]: (primary["budget"], primary["matching"]),
-        RANDOM: (primary["budget"], primary["matching"]),
-        FULL: (ALL, "epochs"),
-    }
-    seeds = range(settings.seeds)
-    losses: dict[str, dict[str, dict[int, float]]] = {}
-    sizes: dict[str, dict[str, int]] = {}
+) -> SourceLosses:
+    """Those of the primary method, of random and of full, at the primary budget and matching."""
+    here = (primary["budget"], primary["matching"])
+    labels = {primary["method"]: here, RANDOM: here, FULL: (ALL, "epochs")}
+    found = SourceLosses({}, {}, primary["method"], range(settings.seeds))
     for label, (budget, matching) in labels.items():
-        for seed in seeds:
+        for seed in found.seeds:
             result = results.get(Cell(primary["target"], label, budget, matching, seed))
             heldout = (result["evaluation"].get("heldout") or {}) if result else {}
             for source, one in (heldout.get("by_source") or {}).items():
-                losses.setdefault(source, {}).setdefault(label, {})[seed] = one["loss"]
-                sizes[source] = {"rows": one["rows"], "tokens": one["tokens"]}
-    entries = [
-        {
-            "source": source,
-            **sizes[source],
-            "values": {label: as_json(estimate(of.get(label, {}), seeds)) for label in labels},
-            "to_random": as_json(paired(of.get(primary["method"], {}), of.get(RANDOM, {}), seeds)),
-        }
-        for source, of in losses.items()
-    ]
-    return sorted(entries, key=lambda entry: (_gain(entry), entry["source"]))
+                found.losses.setdefault(source, {}).setdefault(label, {})[seed] = one["loss"]
+                found.sizes[source] = {"rows": one["rows"], "tokens": one["tokens"]}
+    return found
 
 
 def _gain(entry: Mapping[str, Any]) -> float:
