@@ -112,8 +112,8 @@ def test_recipes_are_settings_and_calls_take_their_arguments():
                     assert given <= {*FLAGS, "budget", "out", "recipe"}
 
 
-def test_the_readmes_tree_is_the_folders():
-    tree = next(code for code in blocks(ROOT / "README.md", "text") if code.startswith("src/s2l/"))
+def test_the_tree_is_the_folders():
+    tree = next(code for code in blocks(ROOT / "CONTRIBUTING.md", "text") if code.startswith("src/s2l/"))
     stack, named = [], set()
     for line in tree.splitlines():
         indent = len(line) - len(line.lstrip())

@@ -1,6 +1,7 @@
 """The engine: cells are made once, a stop costs nothing, shared parts are shared, another recipe is refused."""
 
 import json
+import re
 from html import escape
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from s2l.errors import DataError, NumericsError, RunFolderError, SettingsError
 from s2l.experiment.costs import proxy_cost
 from s2l.experiment.recipe import parsed
 from s2l.experiment.run import experiment, reported
+from s2l.files import read_json
 from toy_runs import SETTINGS, s2l, write_jsonl
 
 
@@ -193,6 +195,22 @@ def test_a_dry_run_lists_cells_and_trains_nothing(pool, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_budgets_in_tokens_are_compared_at_as_many_tokens(pool, tmp_path):
+    out = tmp_path / "out"
+    found = experiment(settings_of(pool, blocks=[{"budgets": ["20%", "2k-tokens"]}]), out, Made().stages)
+    groups = {(one["method"], one["budget"]): one for one in found["groups"]}
+    assert groups["s2l", "2k-tokens"]["outcomes"]["heldout.macro"]["to_random"]["seeds"] == [0, 1]
+    for method in ("s2l", "random"):
+        for seed in (0, 1):
+            drawn = read_json(out / "draws" / method / f"seed-{seed}.json")["subsets"]
+            assert 1900 < drawn["2k-tokens"]["tokens"] <= 2000
+            assert drawn["2k-tokens"]["rows"] != drawn["20%"]["rows"] == 54
+    write_recipe(tmp_path / "toy.yaml", pool, blocks=[{"budgets": ["20%", "2k-tokens"]}])
+    outcome = s2l("experiment", tmp_path / "toy.yaml", "--out", tmp_path / "other", "--dry-run")
+    told = int(re.search(r"tiny/s2l/2k-tokens-epochs/seed-0: (\d+) rows", outcome.out)[1])
+    assert told == pytest.approx(drawn["2k-tokens"]["rows"], rel=0.5)
+
+
 def test_a_folder_with_other_files_is_refused(pool, tmp_path):
     write_recipe(tmp_path / "toy.yaml", pool)
     outcome = s2l("experiment", tmp_path / "toy.yaml", "--out", tmp_path)
@@ -205,8 +223,8 @@ def test_a_recipe_without_a_folder_is_one_line(pool, tmp_path):
     assert outcome.code == SETTINGS and "--out" in outcome.error
 
 
-def write_recipe(path: Path, pool: Path) -> None:
-    path.write_text(json.dumps(recipe_of(pool)))  # JSON is YAML
+def write_recipe(path: Path, pool: Path, **change: object) -> None:
+    path.write_text(json.dumps(recipe_of(pool, **change)))  # JSON is YAML
 
 
 def test_the_real_thing_on_300_rows_killed_once_ends_with_the_table(pool, tmp_path, driver):

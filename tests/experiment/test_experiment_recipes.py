@@ -72,13 +72,13 @@ def test_the_miniature_is_as_small_as_it_says():
     ours, theirs = without_embeddings(proxy), without_embeddings(target)
     assert theirs <= 1.9e6 and 4.4 <= theirs / ours <= 5
     assert settings.split.pool == "20000" and settings.evaluate.limit == 200 and settings.answer_at == ("11%",)
-    assert len([cell for cell in cells_of(settings) if cell.seed == 0]) == 7 * 3 + 2 + 1
+    assert len([cell for cell in cells_of(settings) if cell.seed == 0]) == 7 * 3 + 2 + 1 + 3 + 2
 
 
 def test_full_is_trained_once_a_seed_and_budgets_are_drawn_together():
     settings = settings_in(ROOT / "recipes" / "miniature.yaml")
     assert len([cell for cell in cells_of(settings) if cell.label == "full"]) == 5
-    assert budgets_of(settings, "s2l") == ("5%", "11%", "25%")
+    assert budgets_of(settings, "s2l") == ("5%", "11%", "25%", "300k-tokens")
 
 
 def test_folders_of_cells_are_told_apart():
@@ -99,7 +99,7 @@ POOL = Path("pool.jsonl")
         ({"methods": [{"method": "el2n", "label": "random"}, "s2l"]}, "cannot be the label"),
         ({"methods": [{"method": "s2l", "label": "../up"}, "random"]}, "label"),
         ({"methods": [{"method": "s2l", "proxy": "big"}, "random"]}, "there are: tiny"),
-        ({"blocks": [{"budgets": ["2M-tokens"]}]}, "equal numbers of rows"),
+        ({"blocks": [{"budgets": ["2M tokens"]}]}, "2M tokens"),
         ({"blocks": [{"budgets": ["200%"]}]}, "above 100%"),
         ({"blocks": [{"budgets": ["20%"], "methods": ["s2l"]}]}, "no block trains 'random'"),
         ({"primary": {"budget": "30%"}}, "no block trains 's2l' at 30%"),

@@ -1,4 +1,4 @@
-"""Results of the cells → every group's means, its differences to random and to full, paired by seed."""
+"""Results of the cells → every group's means, and its differences to random, full and the primary method by seed."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ def compared(settings: ExperimentSettings, results: Mapping[Cell, Mapping[str, A
                 "selection": _selection([result["selection"] for result in done]),
                 "outcomes": {
                     name: {
-                        "value": _as_json(estimate(by_group.get(group, {}), seeds)),
-                        "to_random": _as_json(difference(by_group, group, RANDOM, seeds)),
-                        "to_full": _as_json(difference(by_group, group, FULL, seeds)),
+                        "value": as_json(estimate(by_group.get(group, {}), seeds)),
+                        "to_random": as_json(difference(by_group, group, RANDOM, seeds)),
+                        "to_full": as_json(difference(by_group, group, FULL, seeds)),
+                        "to_primary": as_json(difference(by_group, group, settings.primary.method, seeds)),
                     }
                     for name, by_group in values.items()
                     if group in by_group
@@ -61,7 +62,7 @@ def compared(settings: ExperimentSettings, results: Mapping[Cell, Mapping[str, A
 def difference(
     by_group: Mapping[Group, Mapping[int, float]], group: Group, other: str, seeds: range
 ) -> Estimate | None:
-    """A group less its counterpart: random of the same budget and matching, or full of the same target."""
+    """A group less its counterpart: `other` of the same budget and matching, or full of the same target."""
     target, label, budget, matching = group
     theirs: Group = (target, FULL, ALL, "epochs") if other == FULL else (target, other, budget, matching)
     if label in {other, FULL}:
@@ -76,7 +77,8 @@ def estimate_from(told: Mapping[str, Any] | None) -> Estimate | None:
     )
 
 
-def _as_json(of: Estimate | None) -> dict[str, Any] | None:
+def as_json(of: Estimate | None) -> dict[str, Any] | None:
+    """An estimate as `estimate_from` reads it."""
     return None if of is None else asdict(of) | {"seeds": list(of.seeds), "missing": list(of.missing)}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any
 
+HELDOUT = {"macro": "mean over sources", "loss_per_token": "all tokens alike", "by_source": "of one source"}
 SUMMARIES = {"rouge_l": "ROUGE-L", "bleu": "BLEU", "bertscore": "BERTScore"}
 
 
@@ -40,7 +41,7 @@ def outcome(name: str) -> Outcome:
     """`heldout.macro`, `heldout.loss_per_token`, `tasks.gsm8k`, `tasks.mean`, `summaries.rouge_l`, …"""
     kind, _, of = name.partition(".")
     if kind == "heldout":
-        how = {"macro": "mean over sources", "loss_per_token": "all tokens alike"}.get(of, of)
+        how = HELDOUT.get(of, of)
         return Outcome(name, f"held-out loss, {how}", "nats", better=-1, digits=4)
     if kind == "tasks":
         words = "accuracy, mean of the test sets" if of == "mean" else f"accuracy, {of}"

@@ -19,7 +19,7 @@ from s2l.files import read_record
 from s2l.pipeline import read_from
 from s2l.progress import Progress
 from s2l.proxy.plan import OWN
-from s2l.selection.budget import parse_budget
+from s2l.selection.budget import Budget, parse_budget
 from s2l.target.schedule import steps_for
 from s2l.target.settings import TrainSettings
 from s2l.types import Pool
@@ -72,8 +72,7 @@ def _cell(
     cell: Cell, settings: ExperimentSettings, pool_rows: int, tokens: float, pace: float | None, done: bool
 ) -> dict[str, Any]:
     target = settings.targets[cell.target].model_copy(update={"match": cell.matching, "seed": cell.seed})
-    budget = parse_budget(cell.budget)
-    rows = int(budget.amount if budget.kind == "rows" else budget.amount * pool_rows + Fraction(1, 2))
+    rows = _rows(parse_budget(cell.budget), pool_rows, tokens)
     steps = steps_for(rows, target, pool_rows)
     seen = round(target.epochs * (pool_rows if cell.matching == "steps" or cell.label == FULL else rows))
     return {
@@ -85,6 +84,13 @@ def _cell(
         "flops": _flops(target, seen * tokens),
         "seconds": None if pace is None else pace * seen,
     }
+
+
+def _rows(budget: Budget, pool_rows: int, tokens: float) -> int:
+    """About how many rows the budget is; a draw says it exactly."""
+    if budget.kind == "tokens":
+        return max(1, min(pool_rows, int(budget.amount / Fraction(tokens))))
+    return int(budget.amount if budget.kind == "rows" else budget.amount * pool_rows + Fraction(1, 2))
 
 
 def _proxy(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from s2l.experiment.outcomes import outcome
+from s2l.experiment.outcomes import Outcome, outcome
 from s2l.experiment.recipe import FULL
 from s2l.experiment.svg import COLOURS, INK, PALE, Figure, Scale, number, spanning
 
 LEFT, TOP, PANEL, HIGH, LABELS, ROW = 70, 56, 430, 300, 220, 26
+NAME, MOST_SOURCES = 27, 60
 
 
 def plots(found: Mapping[str, Any]) -> dict[str, str]:
@@ -22,6 +23,7 @@ def plots(found: Mapping[str, Any]) -> dict[str, str]:
     drawn = {
         "budgets.svg": budgets(entries, primary["outcome"], {**colour, FULL: INK}),
         "differences.svg": differences(entries, primary, {**colour, FULL: INK}),
+        "sources.svg": sources(found, colour[primary["method"]]),
         "costs.svg": costs(entries, primary),
     }
     return {name: figure.page() for name, figure in drawn.items() if figure is not None}
@@ -63,7 +65,7 @@ def _panel(
     _grid(figure, y, start, start + PANEL)
     for budget, x in at.items():
         figure.text(x, TOP + HIGH + 22, budget, "middle")
-    figure.text(start + PANEL / 2, TOP + HIGH + 44, "rows chosen", "middle")
+    figure.text(start + PANEL / 2, TOP + HIGH + 44, "budget", "middle")
     tags: list[tuple[float, str]] = []
     if full is not None:
         level = y(_value(full, name)["mean"] * times)
@@ -100,31 +102,50 @@ def differences(
     """Each method's gain over random at the primary budget, with its interval; right of the line is better."""
     of = outcome(primary["outcome"])
     rows = [
-        (f"{entry['method']}, {entry['matching']}", entry["method"], difference)
+        (f"{entry['method']}, {entry['matching']}", colour[entry["method"]], difference)
         for entry in entries
         if entry["budget"] == primary["budget"]
         and (difference := entry["outcomes"][primary["outcome"]]["to_random"]) is not None
     ]
+    return _gains(f"gain over random at {primary['budget']}: {of.words}, {of.unit}", rows, of)
+
+
+def sources(found: Mapping[str, Any], colour: str) -> Figure | None:
+    """The primary method's gain over random in each source; none where there is one, or too many to be read."""
+    primary = found["primary"]
+    rows = [(_short(one["source"]), colour, one["to_random"]) for one in found["sources"] if one["to_random"]]
+    if not 2 <= len(rows) <= MOST_SOURCES:
+        return None
+    of = outcome("heldout.by_source")
+    return _gains(f"gain of {primary['method']} over random at {primary['budget']}: held-out loss, {of.unit}", rows, of)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
+
+
+def _gains(title: str, rows: Sequence[tuple[str, str, Mapping[str, Any]]], of: Outcome) -> Figure | None:
+    """A line for each (words, colour, difference to random)."""
     if not rows:
         return None
-    figure = Figure(f"gain over random at {primary['budget']}", LABELS + PANEL + 30, TOP + ROW * len(rows) + 50)
+    figure = Figure(title, LABELS + PANEL + 30, TOP + ROW * len(rows) + 50)
     factor = of.better * of.times
     ends = [0.0, *(factor * (row[key] if row[key] is not None else row["mean"]) for _, _, row in rows for key in KEYS)]
     x = spanning(ends, LABELS, LABELS + PANEL)
     bottom = TOP + ROW * len(rows)
-    figure.text(12, 22, f"gain over random at {primary['budget']}: {of.words}, {of.unit}", bold=True)
+    figure.text(12, 22, title, bold=True)
     figure.text(12, 42, "95 % intervals of differences paired by seed; right of the line is better", colour="#555555")
     ticks = x.ticks()
     for tick in ticks:
         figure.line([(x(tick), TOP), (x(tick), bottom)])
         figure.text(x(tick), bottom + 20, number(tick, ticks[1] - ticks[0]), "middle")
     figure.line([(x(0), TOP), (x(0), bottom)], INK, 1.5)
-    for i, (words, label, row) in enumerate(rows):
+    for i, (words, colour, row) in enumerate(rows):
         y = TOP + ROW * (i + 0.5)
         figure.text(LABELS - 10, y + 4, words, "end")
         if row["low"] is not None:
-            figure.line([(x(factor * row["low"]), y), (x(factor * row["high"]), y)], colour[label], 2)
-        figure.dot(x(factor * row["mean"]), y, colour[label])
+            figure.line([(x(factor * row["low"]), y), (x(factor * row["high"]), y)], colour, 2)
+        figure.dot(x(factor * row["mean"]), y, colour)
     return figure
 
 

@@ -13,9 +13,10 @@ from s2l.experiment.costs import pays_from
 from s2l.experiment.outcomes import outcome, outcomes_of
 from s2l.experiment.places import RESULT
 from s2l.experiment.plots import plots
-from s2l.experiment.recipe import FULL, RANDOM, ExperimentSettings
+from s2l.experiment.recipe import FULL, MACRO, RANDOM, ExperimentSettings
+from s2l.experiment.sources import source_losses
 from s2l.experiment.tables import markdown
-from s2l.experiment.verdict import against, other_tokens, payoff, shared_proxies
+from s2l.experiment.verdict import against, few_rows, other_tokens, payoff, shared_proxies
 from s2l.files import write_json, written_whole
 
 MARKDOWN, PLOTS = "experiment.md", "plots"
@@ -50,19 +51,28 @@ def summarised(
     """All figures, and the verdict, JSON-able. `settings` makes it a recipe."""
     groups = compared(settings, results)
     primary = settings.primary.model_dump(mode="json") | {"target": settings.primary.target or settings.first_target}
+    sources = source_losses(settings, results, primary)
+    without_few = sources.without_few()
     return {
         "s2l": __version__,
         "settings": settings.model_dump(mode="json"),
         "split": None if split is None else dict(split),
         "cells": {"done": len(results), "all": len(groups) * settings.seeds},
         "primary": primary,
-        "verdict": verdict(groups, primary, settings),
+        "verdict": verdict(groups, primary, settings, without_few),
         "starts": {target: outcomes_of(evaluation) for target, evaluation in starts.items()},
         "groups": groups,
+        "sources": sources.entries(),
+        "without_few": without_few,
     }
 
 
-def verdict(groups: list[dict[str, Any]], primary: Mapping[str, Any], settings: ExperimentSettings) -> dict[str, Any]:
+def verdict(
+    groups: list[dict[str, Any]],
+    primary: Mapping[str, Any],
+    settings: ExperimentSettings,
+    without_few: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     """The primary comparison in words, what it costs, and what a reader must not overlook."""
     entry = next((one for one in groups if _is_primary(one, primary)), None)
     full = next((one for one in groups if one["method"] == FULL and one["target"] == primary["target"]), None)
@@ -76,6 +86,8 @@ def verdict(groups: list[dict[str, Any]], primary: Mapping[str, Any], settings: 
         lines += _payoffs(entry, full)
     name = f"{primary['method']} at {primary['budget']}"
     notes = [shared_proxies(settings.seeds, settings.proxy_seeds), _tokens(name, entry, groups, primary)]
+    if primary["outcome"] == MACRO and without_few is not None:
+        notes.append(few_rows(name, without_few, estimate_from(without_few["to_random"]), of))
     absent = sum(len(one["missing"]) for one in groups)
     notes.append(f"not done yet: {absent} of the cells; what is told rests on those that are" if absent else None)
     return {"lines": [f"{name}: {line}" for line in lines], "notes": [note for note in notes if note]}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from s2l.errors import printable
 from s2l.experiment.outcomes import Outcome, outcome
-from s2l.experiment.recipe import FULL
+from s2l.experiment.recipe import FULL, RANDOM
 from s2l.report.screen import duration
 
 NONE = "–"
@@ -17,7 +18,8 @@ MEANING = re.compile(r"([\\`*_{}\[\]<>#|&])")
 
 def markdown(found: Mapping[str, Any], pictures: Sequence[str]) -> str:
     """The page; `pictures` are paths beside it."""
-    return "\n".join([*_head(found), *_primary(found), *_pictures(pictures), *_costs(found), *_exploratory(found), ""])
+    parts = (_head(found), _primary(found), _pictures(pictures), _costs(found), _sources(found), _exploratory(found))
+    return "\n".join([*chain.from_iterable(parts), ""])
 
 
 def plain(text: str) -> str:
@@ -54,29 +56,32 @@ def _primary(found: Mapping[str, Any]) -> Iterator[str]:
         "enough of them and one of twenty intervals misses by chance."
     )
     yield ""
-    yield from table(found, of, primary)
+    yield from table(found, of)
 
 
-def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """One outcome of all groups: mean, and differences to random and to full, each with its 95 % t-interval."""
+def table(found: Mapping[str, Any], of: Outcome) -> Iterator[str]:
+    """One outcome of all groups: mean, and differences to random, to full and to the primary method, each with its 95 %
+    t-interval. The row of the primary outcome is set in bold."""
+    primary = found["primary"]
     better = "more" if of.better > 0 else "less"
     unit = f", {of.unit}" if of.unit else ""
     yield (
         f"| target | matching | budget | method | rows | steps | tokens seen | {of.words}{unit} ({better} is better) "
-        "| minus random | minus full | seeds |"
+        f"| minus random | minus full | minus {plain(primary['method'])} | seeds |"
     )
-    yield "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |"
+    yield "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- | --- |"
     for target, start in found["starts"].items():
         if of.name in start:
             told = of.told(start[of.name])
-            yield f"| {target} | {NONE} | 0% | not fine-tuned | 0 | 0 | 0 | {told} | {NONE} | {NONE} | {NONE} |"
+            yield f"| {target} | {NONE} | 0% | not fine-tuned | 0 | 0 | 0 | {told}{f' | {NONE}' * 4} |"
     for entry in found["groups"]:
         measured = entry["outcomes"].get(of.name)
         if measured is None and entry["seeds"]:
             continue
         measured = measured or {}
         name = entry["method"]
-        if primary and all(entry[key] == primary[key] for key in ("target", "method", "budget", "matching")):
+        here = all(entry[key] == primary[key] for key in ("target", "method", "budget", "matching"))
+        if here and of.name == primary["outcome"]:
             name = f"**{name}**"
         training = entry["training"]
         cells = [
@@ -86,7 +91,7 @@ def table(found: Mapping[str, Any], of: Outcome, primary: Mapping[str, Any] | No
             name,
             *(_count(training[key]) for key in ("rows", "steps", "tokens_seen")),
             of.with_interval(measured.get("value")),
-            *(of.with_interval(measured.get(f"to_{other}"), signed=True) for other in ("random", "full")),
+            *(of.with_interval(measured.get(f"to_{other}"), signed=True) for other in ("random", "full", "primary")),
             _seeds(entry),
         ]
         yield f"| {' | '.join(cells)} |"
@@ -142,6 +147,33 @@ def _seconds(value: float | None) -> str:
 
 def _flops(value: float | None) -> str:
     return NONE if value is None else f"{value:.2e}"
+
+
+def _sources(found: Mapping[str, Any]) -> Iterator[str]:
+    """Nothing where there are fewer than two sources."""
+    if len(found["sources"]) < 2:
+        return
+    primary, of = found["primary"], outcome("heldout.by_source")
+    method = plain(primary["method"])
+    yield "## By source"
+    yield ""
+    yield (
+        f"Held-out loss per response token at {primary['budget']}, equal {primary['matching']}, target "
+        f"{plain(primary['target'])}; the largest gain first. Exploratory."
+    )
+    yield ""
+    yield f"| source | held-out rows | tokens | {method} | random | full | {method} minus random |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | --- |"
+    for entry in found["sources"]:
+        means = [entry["values"][label] for label in (primary["method"], RANDOM, FULL)]
+        cells = [
+            plain(entry["source"]),
+            *(_count(entry[key]) for key in ("rows", "tokens")),
+            *(NONE if mean is None else of.told(mean["mean"]) for mean in means),
+            of.with_interval(entry["to_random"], signed=True),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
 
 
 def _exploratory(found: Mapping[str, Any]) -> Iterator[str]:

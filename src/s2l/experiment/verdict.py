@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from s2l.experiment.outcomes import Outcome
+from s2l.experiment.recipe import RANDOM
 from s2l.experiment.statistics import Estimate
 
 WORTH_SAYING = 0.02
@@ -59,7 +62,19 @@ def other_tokens(name: str, ours: float, theirs: float) -> str | None:
     longer, more = ("longer", "more") if share > 0 else ("shorter", "fewer")
     return (
         f"{name}: its rows are {longer} than random ones, so training reads {abs(share):.0%} {more} tokens for "
-        "as many rows; a part of the difference to random may come from that"
+        "as many rows; a part of the difference to random may come from that (a budget in tokens tells)"
+    )
+
+
+def few_rows(name: str, counts: Mapping[str, int], difference: Estimate | None, of: Outcome) -> str | None:
+    """What to say where the mean over sources rests on sources of few held-out rows too."""
+    if difference is None:
+        return None
+    few = counts["of"] - counts["sources"]
+    words = against(RANDOM, difference, of, undecided="no better than random")
+    return (
+        f"{name}: {few} of {counts['of']} sources have fewer than {counts['rows']} held-out rows and count as much as "
+        f"any other; without them {words}"
     )
 
 
