@@ -3,7 +3,7 @@
 import pytest
 from rich.cells import cell_len
 
-from s2l.report.marks import HEIGHT, MOST_BARS, evenly, plot, sparkline, trained
+from s2l.report.marks import HEIGHT, MOST_BARS, plot, sparkline, trained
 
 ROW, POOL = ("●", "bold"), ("·", "dim")
 
@@ -45,12 +45,6 @@ def test_any_number_of_checkpoints_fits_any_width(values, width):
     lines = plot({ROW: values}, [*range(len(values))], width)
     assert all(cell_len(line.plain) <= width for line in lines)
     assert len({x for x, _ in marks(lines, "●")}) == min(width - 8, 72)
-
-
-def test_places_are_spread_from_the_first_to_the_last():
-    assert evenly(3, 10) == [0, 1, 2]
-    assert evenly(100, 3) == [0, 50, 99] or evenly(100, 3) == [0, 49, 99]
-    assert evenly(1, 5) == [0]
 
 
 def test_a_checkpoint_before_training_is_left_out_where_there_are_others():

@@ -42,3 +42,6 @@ def test_evenly_takes_the_last_and_the_first():
     assert evenly(steps, 2) == [10, 120]
     assert evenly(steps, 3) == [10, 70, 120]
     assert evenly(steps, 99) == steps
+    assert evenly(range(3), 10) == [0, 1, 2]
+    assert evenly(range(100), 3) in ([0, 49, 99], [0, 50, 99])
+    assert evenly(range(1), 5) == [0]

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from s2l.errors import printable
-from s2l.report.marks import evenly, plot, trained
+from s2l.report.marks import plot, trained
 from s2l.report.rows import facts, pieces, row_line, title
+from s2l.theory.sample import evenly
 from s2l.types import STATISTICS
 
 MARKS = {"row": ("●", "bold cyan"), "cluster": ("o", "yellow"), "pool": ("·", "dim")}
@@ -107,7 +108,7 @@ def _nearest(found: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def _statistics(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     steps: Sequence[int] = found["steps"]
-    at = evenly(len(steps), MOST_STEPS)
+    at = evenly(range(len(steps)), MOST_STEPS)
     some = f", {len(at)} of {len(steps)} checkpoints" if len(at) < len(steps) else ""
     yield title(f"its seven statistics per response token{some}")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from rich.text import Text
 
+from s2l.theory.sample import evenly
+
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 24
 HEIGHT = 10
@@ -19,7 +21,7 @@ Mark = tuple[str, str]
 
 def sparkline(values: Sequence[float]) -> str:
     """A bar for each value, as high as its share of the highest one; at most 24 of them."""
-    picked = np.asarray(values)[evenly(len(values), MOST_BARS)]
+    picked = np.asarray(values)[evenly(range(len(values)), MOST_BARS)]
     heights = np.ceil(picked / max(float(np.max(values)), 1e-12) * len(BARS)).astype(int)
     return "".join(BARS[min(len(BARS), max(1, height)) - 1] for height in heights.tolist())
 
@@ -50,12 +52,6 @@ def _axis(steps: Sequence[int], columns: int) -> Text:
     if len(steps) == 1:
         return Text(f"{'':{AXIS}}{first}")
     return Text(f"{'':{AXIS}}{first}{last:>{max(1, columns - len(first))}}")
-
-
-def evenly(count: int, most: int) -> list[int]:
-    """Places of at most so many of `count` things, evenly spread, the first and the last among them."""
-    places: list[int] = np.unique(np.rint(np.linspace(0, count - 1, min(count, most))).astype(int)).tolist()
-    return places
 
 
 def trained(steps: Sequence[int]) -> int:
