@@ -18,7 +18,8 @@ FEW = 30
 
 @dataclass(frozen=True)
 class SourceLosses:
-    """Source → method → seed → loss per response token; source → held-out rows and tokens."""
+    """Source → label → seed → loss per response token, of the method, of random and of full; source → held-out rows
+    and tokens."""
 
     losses: dict[str, dict[str, dict[int, float]]]
     sizes: dict[str, dict[str, int]]
@@ -35,7 +36,7 @@ class SourceLosses:
         return {"rows": FEW, "sources": len(large), "of": len(self.sizes), "to_random": as_json(difference)}
 
     def _macro(self, sources: list[str], label: str) -> dict[int, float]:
-        of = [self.losses[source].get(label, {}) for source in sources]
+        of = [self.losses[source][label] for source in sources]
         return {seed: fsum(one[seed] for one in of) / len(of) for seed in self.seeds if all(seed in one for one in of)}
 
     def entries(self) -> list[dict[str, Any]]:
@@ -45,15 +46,12 @@ class SourceLosses:
             {
                 "source": source,
                 **self.sizes[source],
-                "values": {label: as_json(estimate(of.get(label, {}), self.seeds)) for label in self._labels()},
-                "to_random": as_json(paired(of.get(self.method, {}), of.get(RANDOM, {}), self.seeds)),
+                "values": {label: as_json(estimate(losses, self.seeds)) for label, losses in of.items()},
+                "to_random": as_json(paired(of[self.method], of[RANDOM], self.seeds)),
             }
             for source, of in self.losses.items()
         ]
         return sorted(found, key=lambda entry: (_gain(entry), entry["source"]))
-
-    def _labels(self) -> tuple[str, ...]:
-        return self.method, RANDOM, FULL
 
 
 def source_losses(
@@ -68,7 +66,7 @@ def source_losses(
             result = results.get(Cell(primary["target"], label, budget, matching, seed))
             heldout = (result["evaluation"].get("heldout") or {}) if result else {}
             for source, one in (heldout.get("by_source") or {}).items():
-                found.losses.setdefault(source, {}).setdefault(label, {})[seed] = one["loss"]
+                found.losses.setdefault(source, {label: {} for label in labels})[label][seed] = one["loss"]
                 found.sizes[source] = {"rows": one["rows"], "tokens": one["tokens"]}
     return found
 
