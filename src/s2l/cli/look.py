@@ -109,7 +109,7 @@ def peek(
     *,
     given: Mapping[str, Any],
 ) -> None:
-    """How rows are read: shape, template, tokens that count, truncation, exclusions; as by `run --proxy builtin`."""
+    """How rows are read: shape, template, counted tokens, truncation, exclusions; by the built-in proxy or --proxy."""
     values = with_flags(recipe(pool[0]) if is_recipe(pool) else {"pool": {"paths": pool}}, given)
     values.pop("out", None)
     for group, setting, default in (("proxy", "model", BUILTIN), ("select", "budgets", [ANY_BUDGET])):
