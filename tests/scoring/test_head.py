@@ -1,5 +1,12 @@
 """The fused statistics against the plain formulas in float64."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import Float, Int
 
-from s2l.scoring.compiled import compiled_update
 from s2l.scoring.head import concluded, nothing, statistics, take_out, update
 from s2l.types import STATISTICS
 
@@ -131,17 +137,9 @@ def test_chunks_of_the_vocabulary_give_what_all_of_it_gives(
         np.testing.assert_allclose(value_R, expected[name], rtol=2e-5, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_compiled_pass_is_the_eager_one(dtype: torch.dtype) -> None:
-    compiled = compiled_update("cpu", dtype)
-    if compiled is None:
+def test_the_compiled_pass_is_the_eager_one() -> None:
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
         pytest.skip("no C++ compiler here")
-    generator = torch.Generator().manual_seed(0)
-    with torch.inference_mode():
-        for rows, columns in ((7, 33), (64, 500), (1, 2)):
-            running_4R = nothing(torch.zeros(rows, dtype=torch.int64))
-            exact_4R = running_4R
-            for _ in range(3):
-                logits_Rv = (10 * torch.randn(rows, columns, generator=generator)).to(dtype)
-                running_4R, exact_4R = compiled(running_4R, logits_Rv), update(exact_4R, logits_Rv)
-            assert torch.allclose(running_4R, exact_4R, rtol=1e-5, atol=1e-5)
+    driver = Path(__file__).with_name("compiled_driver.py")
+    told = subprocess.run([sys.executable, driver], capture_output=True, text=True, check=True).stdout
+    assert all(difference is not None and difference <= 1e-5 for difference in json.loads(told)), told
