@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from s2l import pipeline
+from s2l.errors import NumericsError
 from s2l.experiment.recipe import ExperimentSettings, parsed
 from s2l.experiment.stages import Source, Stages
 from s2l.files import read_json, write_json
@@ -99,3 +100,13 @@ class Made:
         self.said(f"evaluate {made['rows']} {made['seed']}")
         loss = 2.0 - 0.01 * len(made["rows"]) + 0.1 * made["seed"]
         return {"heldout": {"macro": loss, "loss_per_token": loss / 2, "by_source": {}}, "tasks": {}}
+
+
+class Diverging(Made):
+    """The same, but that the loss of S2L's rows is not finite with seed 1."""
+
+    def train(self, source: Source, settings: Any, out: Path, progress: Any) -> Mapping[str, Any]:
+        """A NumericsError there."""
+        if settings.seed == 1 and "s2l" in (source.subset or ""):
+            raise NumericsError("the loss of step 3 is nan")
+        return super().train(source, settings, out, progress)

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from experiment_toys import Made, recipe_of, settings_of, write_pool
+from experiment_toys import Diverging, Made, recipe_of, settings_of, write_pool
 
 from s2l.errors import DataError, NumericsError, RunFolderError, SettingsError
 from s2l.experiment.costs import proxy_cost
@@ -114,18 +114,16 @@ def test_a_recipe_that_would_not_compare_is_refused(change, named, finished, poo
         experiment(settings_of(pool, **change), out, Made().stages)
 
 
-def test_a_cell_that_fails_is_left_out_and_named(pool, tmp_path):
-    class Diverging(Made):
-        def train(self, source, settings, out, progress):
-            if settings.seed == 1 and "s2l" in (source.subset or ""):
-                raise NumericsError("the loss of step 3 is nan")
-            return super().train(source, settings, out, progress)
-
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_cell_that_fails_is_left_out_and_named(processes, finished, pool, tmp_path):
+    _, whole, _ = finished
+    settings, out = settings_of(pool), tmp_path / "out"
     with pytest.raises(NumericsError, match=r"2 cells failed.*tiny/s2l/20pct-epochs/seed-1: the loss of step 3 is nan"):
-        experiment(settings_of(pool), tmp_path / "out", Diverging().stages)
-    found = reported(settings_of(pool), tmp_path / "out")
-    assert found["cells"] == {"done": 8, "all": 10}
-    assert experiment(settings_of(pool), tmp_path / "out", Made().stages)["cells"]["done"] == 10
+        experiment(settings, out, Diverging().stages, processes=processes)
+    assert reported(settings, out)["cells"] == {"done": 8, "all": 10}
+    rest = Made()
+    assert without_times(experiment(settings, out, rest.stages)) == without_times(whole)
+    assert len(rest.calls) == 4, "two cells, trained and evaluated; nothing is drawn again"
 
 
 def test_held_out_rows_are_read_as_the_pools_and_none_stands_in_it(tmp_path):
@@ -231,10 +229,10 @@ def test_the_real_thing_on_300_rows_killed_once_ends_with_the_table(pool, tmp_pa
     split, first = {"heldout": "10%", "pretrain": "20%"}, {"epochs": 1, "max_length": 64, "threads": 1}
     (tmp_path / "toy.yaml").write_text(json.dumps(recipe_of(pool, split=split, pretrain=first)))
     words = ("experiment", tmp_path / "toy.yaml", "--out", tmp_path / "out")
-    killed = driver.run(*words, strike="s2l.experiment.run:write_json", at=5)
+    killed = driver.run(*words, strike="s2l.experiment.bench:write_json", at=5)
     assert killed.code == -9, killed.err
     assert not (tmp_path / "out" / "experiment.json").is_file()
-    outcome = driver.run(*words)
+    outcome = driver.run(*words, "--processes", "2")
     assert outcome.code == 0, outcome.err
     assert "10 of 10 cells are done" in outcome.out
     page = (tmp_path / "out" / "experiment.md").read_text()

@@ -20,6 +20,10 @@ Folder = Annotated[
 ]
 Only = Annotated[bool, typer.Option("--report", help="Train nothing: report on the cells that are done.")]
 Dry = Annotated[bool, typer.Option("--dry-run", help="List the cells and what they would take; train nothing.")]
+Processes = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, help="Cells trained at a time, each with its part of the cores, or with a GPU."),
+]
 
 
 @app.command(rich_help_panel="Main job")
@@ -31,6 +35,7 @@ def experiment(
     ] = None,
     dry_run: Dry = False,
     report: Only = False,
+    processes: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
     """Methods × budgets × seeds: select, train a target, evaluate; a table with intervals, and a verdict in words."""
@@ -52,7 +57,10 @@ def experiment(
         else:
             from s2l.experiment.run import experiment, reported
 
-            found = reported(settings, out) if report else experiment(settings, out, progress=progress)
+            if report:
+                found = reported(settings, out)
+            else:
+                found = experiment(settings, out, progress=progress, processes=processes)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from s2l.config import BUILTIN, ProxySettings
+from s2l.experiment.bench import CELL
 from s2l.experiment.cells import Cell, cells_of
 from s2l.experiment.questions import NOWHERE, PARTS, part_of
 from s2l.experiment.recipe import FULL, ExperimentSettings
-from s2l.experiment.run import CELL
 from s2l.files import read_record
 from s2l.pipeline import read_from
 from s2l.progress import Progress
