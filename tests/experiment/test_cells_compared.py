@@ -1,5 +1,6 @@
 """Groups of cells against naive figures: means, pairs by seed, who is compared with whom, what is missing."""
 
+import math
 import random
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def test_a_sources_gain_is_that_of_a_paired_t_test_and_the_largest_comes_first()
     assert "sources.svg" in plots(found)
     page = markdown(found, [])
     rows = [line for line in page[page.index("## By source") :].splitlines() if line.startswith("| a")]
-    assert len(rows) == 1 and rows[0].startswith(r"| a\|b \`c\` \<i\> | 3 | 30 | ")
+    assert len(rows) == 1 and rows[0].startswith(r"| a\|b \`c\` \<i\> | 3 | 30 | – | – | ")
 
 
 def test_a_source_that_a_seed_lacks_is_left_out_of_that_pair():
@@ -150,7 +151,7 @@ def test_a_source_that_a_seed_lacks_is_left_out_of_that_pair():
 def test_sources_of_few_held_out_rows_are_named_and_left_out_of_a_second_mean():
     settings = settings_of(POOL, seeds=4)
     results = made_up(settings)
-    assert summarised(settings, results, {}, None)["without_few"] is None, "all of them have few"
+    assert summarised(settings, results, {}, None)["large_sources"] is None, "all of them have few"
     for result in results.values():
         for source, rows in (("easy", 30), ("hard", 200)):
             result["evaluation"]["heldout"]["by_source"][source]["rows"] = rows
@@ -170,10 +171,31 @@ def test_sources_of_few_held_out_rows_are_named_and_left_out_of_a_second_mean():
         for label in ("s2l", "random")
     )
     interval = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
-    told = found["without_few"]["to_random"]
+    entry = group(found["groups"], method="s2l", budget=settings.primary.budget)
+    told = entry["outcomes"]["heldout.macro_large"]["to_random"]
+    assert found["large_sources"] == {"rows": 30, "sources": 2, "of": 3}
     assert (told["low"], told["high"]) == pytest.approx((interval.low, interval.high))
     (note,) = [note for note in found["verdict"]["notes"] if "held-out rows" in note]
     assert "1 of 3 sources have fewer than 30 held-out rows" in note and "without them no better than random" in note
+
+
+def test_a_gain_that_goes_with_the_rows_taken_of_each_source_is_named():
+    settings = settings_of(POOL, seeds=2)
+    results = made_up(settings)
+    taken = {"a": 40, "b": 20, "c": 10, "d": 5, "e": 3}
+    for cell, result in results.items():
+        ours = cell.label == "s2l"
+        result["subset"] = {"rows_by_source": taken | {"e": 0} if ours else dict.fromkeys(taken, 10)}
+        result["evaluation"]["heldout"]["by_source"] = {
+            source: {"loss": 2.0 - 0.1 * rows / 10 * ours, "rows": 3, "tokens": 30} for source, rows in taken.items()
+        }
+    found = summarised(settings, results, {}, None)
+    assert {one["source"]: one["chosen"] for one in found["sources"]}["e"] == {"s2l": 0.0, "random": 10.0}
+    ratios, differences = [math.log(rows / 10) for rows in (40, 20, 10, 5)], [-0.4, -0.2, -0.1, -0.05]
+    assert found["mixture"]["sources"] == 4, "of e the method takes none"
+    assert found["mixture"]["correlation"] == pytest.approx(np.corrcoef(ratios, differences)[0, 1])
+    assert any("over 4 sources its gain goes with the rows that it takes" in note for note in found["verdict"]["notes"])
+    assert "| a | 3 | 30 | 40 | 10 | 1.6000 |" in markdown(found, [])
 
 
 def test_one_source_alone_has_no_table_and_no_picture():

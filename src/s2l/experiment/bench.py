@@ -224,7 +224,7 @@ class Bench:
             start = monotonic()
             subsets = self.stages.draw(run, asked, seed, self.progress)["subsets"]
             seconds = max(monotonic() - start, self._recording_seconds(run, method))
-            kept = ("name", "rows", "tokens", "selection_sha256", "clusters")
+            kept = ("name", "rows", "tokens", "rows_by_source", "selection_sha256", "clusters")
             drawn = {one["budget"]: {name: one[name] for name in kept} for one in subsets}
             there = {
                 "run": run.name,

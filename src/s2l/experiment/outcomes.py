@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any
 
-HELDOUT = {"macro": "mean over sources", "loss_per_token": "all tokens alike", "by_source": "of one source"}
+FEW = 30
+"""Held-out rows below which a source's loss says more of these rows than of the source."""
+HELDOUT = {
+    "macro": "mean over sources",
+    "macro_large": f"mean over sources with {FEW} held-out rows or more",
+    "loss_per_token": "all tokens alike",
+    "by_source": "of one source",
+}
 SUMMARIES = {"rouge_l": "ROUGE-L", "bleu": "BLEU", "bertscore": "BERTScore"}
 
 
@@ -50,9 +57,16 @@ def outcome(name: str) -> Outcome:
 
 
 def outcomes_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """All that is compared of one evaluation, by name; `tasks.mean` weighs every test set alike."""
+    """All that is compared of one evaluation, by name; `tasks.mean` weighs every test set alike.
+
+    `heldout.macro_large` is the mean over sources of FEW held-out rows or more, where some have fewer.
+    """
     heldout, tasks = evaluation.get("heldout") or {}, evaluation.get("tasks") or {}
     found = {f"heldout.{name}": heldout[name] for name in ("macro", "loss_per_token") if name in heldout}
+    sources = (heldout.get("by_source") or {}).values()
+    large = [source["loss"] for source in sources if source["rows"] >= FEW]
+    if 0 < len(large) < len(sources):
+        found["heldout.macro_large"] = fsum(large) / len(large)
     if tasks:
         found["tasks.mean"] = fsum(of["accuracy"] for of in tasks.values()) / len(tasks)
         found |= {f"tasks.{task}": of["accuracy"] for task, of in tasks.items()}

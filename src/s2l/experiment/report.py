@@ -14,9 +14,9 @@ from s2l.experiment.outcomes import outcome, outcomes_of
 from s2l.experiment.places import RESULT
 from s2l.experiment.plots import plots
 from s2l.experiment.recipe import FULL, MACRO, RANDOM, ExperimentSettings
-from s2l.experiment.sources import source_losses
+from s2l.experiment.sources import large_sources, mixture, source_losses
 from s2l.experiment.tables import markdown
-from s2l.experiment.verdict import against, few_rows, other_tokens, payoff, shared_proxies
+from s2l.experiment.verdict import against, few_rows, other_sources, other_tokens, payoff, shared_proxies
 from s2l.files import write_json, written_whole
 
 MARKDOWN, PLOTS = "experiment.md", "plots"
@@ -52,18 +52,19 @@ def summarised(
     groups = compared(settings, results)
     primary = settings.primary.model_dump(mode="json") | {"target": settings.primary.target or settings.first_target}
     sources = source_losses(settings, results, primary)
-    without_few = sources.without_few()
+    large, mixed = large_sources(sources), mixture(sources, primary["method"])
     return {
         "s2l": __version__,
         "settings": settings.model_dump(mode="json"),
         "split": None if split is None else dict(split),
         "cells": {"done": len(results), "all": len(groups) * settings.seeds},
         "primary": primary,
-        "verdict": verdict(groups, primary, settings, without_few),
+        "verdict": verdict(groups, primary, settings, large, mixed),
         "starts": {target: outcomes_of(evaluation) for target, evaluation in starts.items()},
         "groups": groups,
-        "sources": sources.entries(),
-        "without_few": without_few,
+        "sources": sources,
+        "large_sources": large,
+        "mixture": mixed,
     }
 
 
@@ -71,7 +72,8 @@ def verdict(
     groups: list[dict[str, Any]],
     primary: Mapping[str, Any],
     settings: ExperimentSettings,
-    without_few: Mapping[str, Any] | None,
+    large: Mapping[str, int] | None,
+    mixed: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     """The primary comparison in words, what it costs, and what a reader must not overlook."""
     entry = next((one for one in groups if _is_primary(one, primary)), None)
@@ -86,8 +88,11 @@ def verdict(
         lines += _payoffs(entry, full)
     name = f"{primary['method']} at {primary['budget']}"
     notes = [shared_proxies(settings.seeds, settings.proxy_seeds), _tokens(name, entry, groups, primary)]
-    if primary["outcome"] == MACRO and without_few is not None:
-        notes.append(few_rows(name, without_few, estimate_from(without_few["to_random"]), of))
+    if entry is not None and primary["outcome"] == MACRO:
+        if large is not None:
+            told = entry["outcomes"].get("heldout.macro_large") or {}
+            notes.append(few_rows(name, large, estimate_from(told.get("to_random")), of))
+        notes.append(None if mixed is None else other_sources(name, mixed))
     absent = sum(len(one["missing"]) for one in groups)
     notes.append(f"not done yet: {absent} of the cells; what is told rests on those that are" if absent else None)
     return {"lines": [f"{name}: {line}" for line in lines], "notes": [note for note in notes if note]}

@@ -162,13 +162,17 @@ def _sources(found: Mapping[str, Any]) -> Iterator[str]:
         f"{plain(primary['target'])}; the largest gain first. Exploratory."
     )
     yield ""
-    yield f"| source | held-out rows | tokens | {method} | random | full | {method} minus random |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | --- |"
+    yield (
+        f"| source | held-out rows | tokens | {method}: rows chosen | random: rows chosen | {method} | random | full "
+        f"| {method} minus random |"
+    )
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
     for entry in found["sources"]:
         means = [entry["values"][label] for label in (primary["method"], RANDOM, FULL)]
         cells = [
             plain(entry["source"]),
             *(_count(entry[key]) for key in ("rows", "tokens")),
+            *(_count(entry["chosen"][label]) for label in (primary["method"], RANDOM)),
             *(NONE if mean is None else of.told(mean["mean"]) for mean in means),
             of.with_interval(entry["to_random"], signed=True),
         ]

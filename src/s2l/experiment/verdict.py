@@ -8,6 +8,8 @@ from s2l.experiment.outcomes import Outcome
 from s2l.experiment.recipe import RANDOM
 from s2l.experiment.statistics import Estimate
 
+WORTH_NAMING = 0.5
+"""Size of a correlation from which it is told."""
 WORTH_SAYING = 0.02
 """Difference in tokens, as a share of random's."""
 
@@ -63,6 +65,17 @@ def other_tokens(name: str, ours: float, theirs: float) -> str | None:
     return (
         f"{name}: its rows are {longer} than random ones, so training reads {abs(share):.0%} {more} tokens for "
         "as many rows; a part of the difference to random may come from that (a budget in tokens tells)"
+    )
+
+
+def other_sources(name: str, mixed: Mapping[str, float]) -> str | None:
+    """What to say where a method gains on the sources of which it takes more rows."""
+    if mixed["correlation"] > -WORTH_NAMING:
+        return None
+    return (
+        f"{name}: over {mixed['sources']} sources its gain goes with the rows that it takes of each (correlation "
+        f"{mixed['correlation']:.2f} of the log ratio to random rows with the difference in loss): another mixture of "
+        "sources may be much of it (balanced methods tell)"
     )
 
 
