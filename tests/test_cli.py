@@ -43,6 +43,14 @@ def test_without_a_verb_it_shows_the_help() -> None:
     assert "select" in outcome.out
 
 
+def test_help_names_choices_and_a_verbs_own_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (precision,) = [line for line in s2l("train", "--help").out.splitlines() if "--precision" in line]
+    assert "float32|bfloat16" in precision
+    (proxy,) = [line for line in s2l("peek", "--help").out.splitlines() if "--proxy " in line]
+    assert "(default: builtin)" in proxy
+
+
 def test_every_verb_has_help() -> None:
     for verb in ("run", "demo", "select", "methods"):
         outcome = s2l(verb, "--help")

@@ -96,7 +96,7 @@ def diff(
 
 
 @app.command(rich_help_panel=PANEL)
-@with_flags_of(PEEK_FLAGS)
+@with_flags_of(PEEK_FLAGS, proxy=BUILTIN)
 def peek(
     pool: Pool,
     row: Annotated[

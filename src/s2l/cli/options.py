@@ -36,15 +36,21 @@ Preset = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
 
 
-def with_flags_of(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a verb one option per named flag, its help from the settings; the verb gets `given`: flag → value."""
-    return _with_options({flag: _option(flag, field_of(FLAGS[flag]), _panel(flag)) for flag in names})
+def with_flags_of(names: tuple[str, ...], **defaults: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb one option per named flag, its help from the settings; the verb gets `given`: flag → value.
+
+    defaults: what the help says of flags for which the verb has defaults of its own.
+    """
+    fields = {flag: field_of(FLAGS[flag]) for flag in names}
+    return _with_options(
+        {flag: _option(flag, field, _panel(flag), defaults.get(flag, field.default)) for flag, field in fields.items()}
+    )
 
 
 def with_fields_of(settings: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The same for settings of the verb's own, a flag for each."""
     flags = {name.replace("_", "-"): field for name, field in settings.model_fields.items()}
-    return _with_options({flag: _option(flag, field, None) for flag, field in flags.items()})
+    return _with_options({flag: _option(flag, field, None, field.default) for flag, field in flags.items()})
 
 
 def from_fields(settings: type[AnySettings], given: Mapping[str, Any]) -> AnySettings:
@@ -82,7 +88,7 @@ def _panel(flag: str) -> str:
     return {"pool": "Pool", "tokens": "Tokens", "proxy": "Proxy"}.get(group, "Selection")
 
 
-def _option(flag: str, field: Any, panel: str | None) -> inspect.Parameter:
+def _option(flag: str, field: Any, panel: str | None, default: Any) -> inspect.Parameter:
     name = flag.replace("-", "_")
     kind: Any
     if field.annotation is bool:
@@ -91,7 +97,6 @@ def _option(flag: str, field: Any, panel: str | None) -> inspect.Parameter:
     else:
         kind, metavar = (list[str] | None if flag in SEVERAL else str | None), _metavar(flag, field.annotation)
         declaration = f"--{flag}"
-    default = field.default
     text = field.description + (
         f" (default: {default})" if default not in (None, False, ()) and flag != "budget" else ""
     )
@@ -102,8 +107,9 @@ def _option(flag: str, field: Any, panel: str | None) -> inspect.Parameter:
 def _metavar(flag: str, annotation: Any) -> str:
     if flag in SEVERAL:
         return SEVERAL[flag]
-    if get_origin(annotation) is Literal:
-        return "|".join(get_args(annotation))
+    for one in (annotation, *get_args(annotation)):  # X | None too
+        if get_origin(one) is Literal:
+            return "|".join(get_args(one))
     text = str(annotation)
     return "N" if "int" in text else "X" if "float" in text else "TEXT"
 
