@@ -13,11 +13,10 @@ def test_processes_take_the_visible_gpus_by_turns(visible, taken, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for seat, device in enumerate(taken):
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        if visible is not None:
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        monkeypatch.setattr(os, "environ", environment)
         take_seat(seat, 3)
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == device
+        assert environment["CUDA_VISIBLE_DEVICES"] == device
 
 
 def test_processes_share_the_threads_and_have_one_at_least(monkeypatch):
