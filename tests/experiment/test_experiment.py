@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html import escape
 from pathlib import Path
 
@@ -100,12 +101,36 @@ def test_seeds_and_budgets_and_methods_may_be_added(pool, tmp_path):
     assert not [call for call in more.calls if call.startswith("train") and "20pct" in call and "el2n" not in call]
 
 
+def test_proxies_and_targets_may_be_added_and_keep_their_names(finished, pool, tmp_path):
+    whole, found, _ = finished
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    values = recipe_of(pool)
+    proxies = values["proxies"] | {"other": values["proxies"]["tiny"] | {"epochs": 2}}
+    methods = [*values["methods"], {"method": "s2l", "label": "other", "proxy": "other", "set": {"clusters": 5}}]
+    more = Made()
+    again = experiment(settings_of(pool, proxies=proxies, methods=methods), out, more.stages)
+    assert again["cells"] == {"done": 14, "all": 14}
+    assert {call.rpartition(" from ")[2] for call in more.calls if call.startswith("draw")} == {
+        "other-seed-0",
+        "other-seed-1",
+    }
+    assert [group for group in again["groups"] if group["method"] != "other"] == found["groups"]
+    targets = values["targets"] | {"wide": values["targets"]["tiny"] | {"width": 64}}
+    assert experiment(settings_of(pool, targets=targets), out, Made().stages)["cells"] == {"done": 20, "all": 20}
+    meant_otherwise = {"proxies": values["proxies"] | {"other": values["proxies"]["tiny"]}}
+    with pytest.raises(RunFolderError, match=r"proxies\.other"):
+        experiment(settings_of(pool, **meant_otherwise), out, Made().stages)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"primary": {"budget": "50%"}}, "primary"),
         ({"split": {"heldout": "11%"}}, "split"),
         ({"methods": [{"method": "s2l", "set": {"clusters": 6}}, "random", "full"]}, "methods.s2l"),
+        ({"targets": {"tiny": {"model": "builtin", "layers": 2, "max_length": 64}}}, "targets.tiny"),
+        ({"proxies": {"tiny": {"model": "builtin", "epochs": 2}}}, "proxies.tiny"),
     ],
 )
 def test_a_recipe_that_would_not_compare_is_refused(change, named, finished, pool):
@@ -157,7 +182,7 @@ def test_a_report_of_nothing_makes_nothing(pool, tmp_path):
 def test_another_order_of_names_is_the_same_experiment_and_targets_stay(finished, pool):
     out, found, _ = finished
     targets = {"other": {"model": "builtin", "layers": 1}, **recipe_of(pool)["targets"]}
-    with pytest.raises(RunFolderError, match="primary, targets"):
+    with pytest.raises(RunFolderError, match="another primary;"):
         experiment(settings_of(pool, targets=targets), out, Made().stages)
     assert found["primary"]["target"] == "tiny"
 

@@ -15,8 +15,10 @@ from s2l.files import read_record, sha256_of, write_json
 from s2l.run_folder import MANIFEST, locked
 
 RECIPE = "recipe.json"
-FREE = frozenset({"title", "note", "methods", "blocks", "seeds"})
-"""What may change while cells are there: more of them. Their labels must go on to mean what they meant."""
+NAMED = ("proxies", "recorded", "targets")
+"""What goes by a name, as methods do by their labels: more may be added; a name goes on to mean what it meant."""
+FREE = frozenset({"title", "note", "methods", "blocks", "seeds", *NAMED})
+"""What may change while cells are there."""
 RUNNING = frozenset({"device", "threads", "processes", "rows_at_once", "resume_points", "report_to", "batch_tokens"})
 """Of no consequence for what is compared, but for the last bits."""
 
@@ -25,23 +27,23 @@ RUNNING = frozenset({"device", "threads", "processes", "rows_at_once", "resume_p
 def claimed(settings: ExperimentSettings, out: Path) -> Iterator[None]:
     """Hold the folder for this recipe.
 
-    RunFolderError where it was made by a recipe with other data, models, methods of the same label, or another primary
-    outcome: that is named beforehand. Methods, budgets and seeds may be added.
+    RunFolderError where it was made by a recipe with other data, with other methods or models of the same name, or
+    another primary outcome: that is named beforehand. Methods, models, budgets and seeds may be added.
     """
     path, asked = out / RECIPE, settings.model_dump(mode="json")
-    meant = {method["label"]: method for method in asked["methods"]}
+    meant = _meant(asked)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         if path.is_file():
             before = read_record(path)
-            _same(before, asked, meant, out)
-            meant = before["labels"] | meant
+            _same(before, asked, out)
+            meant = {kind: named | meant[kind] for kind, named in before["named"].items()}
         elif foreign := sorted(file.name for file in out.iterdir() if not file.name.startswith(".")):
             raise RunFolderError(f"{out}: holds other files, such as {shown(foreign[0])}; use another --out")
         inputs = _inputs(settings)
         if path.is_file():
             _unchanged(read_record(path)["inputs"], inputs, out)
-        write_json(path, {"s2l": __version__, "settings": asked, "labels": meant, "inputs": inputs})
+        write_json(path, {"s2l": __version__, "settings": asked, "named": meant, "inputs": inputs})
         yield
 
 
@@ -68,15 +70,20 @@ def check_claim(settings: ExperimentSettings, out: Path) -> None:
     """RunFolderError where the folder is no experiment's, or one of another recipe; nothing is locked or written."""
     if not (out / RECIPE).is_file():
         raise RunFolderError(f"{printable(str(out))}: no experiment of s2l (no {RECIPE} in it)")
-    asked = settings.model_dump(mode="json")
-    _same(read_record(out / RECIPE), asked, {method["label"]: method for method in asked["methods"]}, out)
+    _same(read_record(out / RECIPE), settings.model_dump(mode="json"), out)
 
 
-def _same(before: dict[str, Any], now: dict[str, Any], meant: dict[str, Any], out: Path) -> None:
+def _meant(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each name of the recipe stands for."""
+    return {"methods": {method["label"]: method for method in asked["methods"]}, **{kind: asked[kind] for kind in NAMED}}
+
+
+def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
     made = {name: ExperimentSettings.model_fields[name].default for name in now} | before["settings"]
     differing = [name for name in sorted({*made, *now} - FREE) if _fixed(made.get(name)) != _fixed(now.get(name))]
-    labels = before["labels"]
-    differing += [f"methods.{label}" for label in meant if labels.get(label, meant[label]) != meant[label]]
+    for kind, named in _meant(now).items():
+        were = before["named"][kind]
+        differing += [f"{kind}.{name}" for name in named if name in were and _fixed(were[name]) != _fixed(named[name])]
     if differing:
         raise RunFolderError(
             f"{printable(str(out))}: made by a recipe with another {', '.join(differing)}; use another --out"
