@@ -31,18 +31,17 @@ def claimed(settings: ExperimentSettings, out: Path) -> Iterator[None]:
     another primary outcome: that is named beforehand. Methods, models, budgets and seeds may be added.
     """
     path, asked = out / RECIPE, settings.model_dump(mode="json")
-    meant = _meant(asked)
+    meant, inputs = _meant(asked), _inputs(settings)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         if path.is_file():
             before = read_record(path)
             _same(before, asked, out)
             meant = {kind: named | meant[kind] for kind, named in before["named"].items()}
+            _unchanged(before["inputs"], inputs, out)
+            inputs = before["inputs"] | inputs
         elif foreign := sorted(file.name for file in out.iterdir() if not file.name.startswith(".")):
             raise RunFolderError(f"{out}: holds other files, such as {shown(foreign[0])}; use another --out")
-        inputs = _inputs(settings)
-        if path.is_file():
-            _unchanged(read_record(path)["inputs"], inputs, out)
         write_json(path, {"s2l": __version__, "settings": asked, "named": meant, "inputs": inputs})
         yield
 
@@ -75,7 +74,8 @@ def check_claim(settings: ExperimentSettings, out: Path) -> None:
 
 def _meant(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What each name of the recipe stands for."""
-    return {"methods": {method["label"]: method for method in asked["methods"]}, **{kind: asked[kind] for kind in NAMED}}
+    by_label = {method["label"]: method for method in asked["methods"]}
+    return {"methods": by_label, **{kind: asked[kind] for kind in NAMED}}
 
 
 def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
