@@ -276,6 +276,10 @@ def test_models_are_first_trained_on_their_own_share(pool, tmp_path):
         experiment(settings_of(pool, **changes), tmp_path / "out", made.stages)
     assert made.calls == ["train files epochs 0"] * 2 + ["evaluate files 0"]
     assert sorted(path.name for path in (tmp_path / "out" / "models").iterdir()) == ["proxy-tiny", "target-tiny"]
+    fresh = {"tiny": recipe_of(pool)["proxies"]["tiny"] | {"pretrained": False}}
+    found = experiment(settings_of(pool, **changes, proxies=fresh), tmp_path / "fresh", Made().stages)
+    assert found["cells"] == {"done": 6, "all": 6}
+    assert [path.name for path in (tmp_path / "fresh" / "models").iterdir()] == ["target-tiny"]
 
 
 def test_odd_rows_of_the_pool_are_no_hindrance(tmp_path):

@@ -118,6 +118,7 @@ POOL = Path("pool.jsonl")
             {"primary": {"budget": "20%", "outcome": "summaries.bertscore"}, "evaluate": {"summaries": "s.jsonl"}},
             "'summaries.bertscore' is not in the recipe",
         ),
+        ({"proxies": {"mine": {"model": "a-model", "pretrained": False}}}, "is for `builtin` alone, not 'a-model'"),
         ({"proxy_seeds": 1}, "proxy_seeds"),
         ({"seed": 3}, "no setting 'seed'"),
         ({"title": None}, "title"),

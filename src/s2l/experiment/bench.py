@@ -69,7 +69,7 @@ class Bench:
             questions.refuse_overlap(settings.pool, settings.heldout, self.progress)
         if settings.pretrain is not None:
             for name, proxy in settings.proxies.items():
-                if proxy.model == BUILTIN:
+                if proxy.model == BUILTIN and proxy.pretrained:
                     self._pretrain(f"proxy-{name}", proxy.layers, proxy.width, proxy.vocabulary)
             for name, target in settings.targets.items():
                 if target.model == BUILTIN:
@@ -202,7 +202,7 @@ class Bench:
             proxy_run(
                 self.pool,
                 self.settings.tokens,
-                self.settings.proxies[name],
+                self.settings.proxies[name].plain(),
                 self.pretrained(f"proxy-{name}"),
                 proxy_seed,
                 self.settings.primary.budget,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from s2l.config import Paths, PoolSettings, ProxySettings, Settings, TokenSettings
+from s2l.config import BUILTIN, Paths, PoolSettings, ProxySettings, Settings, TokenSettings
 from s2l.errors import S2LError, SettingsError, shown
 from s2l.selection.budget import parse_budget
 from s2l.target.evaluate_settings import EvaluateSettings
@@ -52,6 +52,24 @@ class SplitSettings(Settings):
         except re.error as error:
             raise SettingsError(f"split.style {shown(style)}: {error}") from None
         return style
+
+
+class OwnProxySettings(ProxySettings):
+    """A proxy of the experiment."""
+
+    pretrained: bool = Field(
+        True, description="Train a `builtin` one on split.pretrain first, if there is one; else from fresh weights."
+    )
+
+    @model_validator(mode="after")
+    def _others_are_as_they_are(self) -> OwnProxySettings:
+        if not self.pretrained and self.model != BUILTIN:
+            raise SettingsError(f"proxies: `pretrained: false` is for `builtin` alone, not {shown(self.model)}")
+        return self
+
+    def plain(self) -> ProxySettings:
+        """What its runs say of it."""
+        return ProxySettings.model_validate(self.model_dump(exclude={"pretrained"}))
 
 
 class MethodSettings(Settings):
@@ -110,7 +128,7 @@ class ExperimentSettings(Settings):
     split: SplitSettings | None = Field(None, description="Cut the pool's files into parts by question.")
     heldout: Paths = Field((), description="Files of held-out rows, read as the pool's; or split.")
     tokens: TokenSettings = TokenSettings()
-    proxies: dict[Name, ProxySettings] = Field({}, description="The small models, by name.")
+    proxies: dict[Name, OwnProxySettings] = Field({}, description="The small models, by name.")
     recorded: dict[Name, tuple[str, ...]] = Field(
         {}, description="Finished runs of the pool, by a name to use as a proxy's: one for each proxy seed."
     )
