@@ -110,6 +110,7 @@ POOL = Path("pool.jsonl")
         ({"split": None}, "nothing is measured"),
         ({"pretrain": {"epochs": 1}}, "split.pretrain"),
         ({"split": {"heldout": "10%", "style": "("}}, "split.style '('"),
+        ({"split": {"heldout": "2k-tokens"}}, "is in tokens; say rows"),
         ({"targets": {"tiny": {"epochs": 1}}}, "targets.tiny: name the model"),
         ({"targets": {"tiny": {"model": "builtin", "pool_rows": 99}}}, "the cell's"),
         ({"methods": ["s2l", {"method": "random", "balance": "source"}]}, "is plain"),

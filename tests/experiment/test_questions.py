@@ -109,5 +109,7 @@ def test_a_part_that_cannot_be_is_one_line(pool, tmp_path):
     source = PoolSettings(paths=pool.rows.files)
     with pytest.raises(SettingsError, match="400 is 400 rows"):
         split(source, SplitSettings(heldout="400"), tmp_path / "a", SILENT)
+    with pytest.raises(SettingsError, match="heldout 100, pool 250: 350 rows; there are 300 that can be used"):
+        split(source, SplitSettings(heldout="100", pool="250"), tmp_path / "c", SILENT)
     with pytest.raises(DataError, match="no row is left for the part pool"):
         split(source, SplitSettings(heldout="100%"), tmp_path / "b", SILENT)

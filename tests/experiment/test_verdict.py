@@ -141,6 +141,14 @@ def test_a_picture_is_xml_whatever_its_words():
     assert root.find(".//{http://www.w3.org/2000/svg}text").text == "</text><script>alert(1)</script>"
 
 
+def test_a_picture_holds_no_character_that_xml_or_utf8_has_not():
+    figure = Figure("\x1b[31m", 10, 10)
+    figure.text(1, 2, "\ud800 and \x00")
+    root = ET.fromstring(figure.page().encode("utf-8"))
+    assert root.get("aria-label") == "\\x1b[31m"
+    assert root.find(".//{http://www.w3.org/2000/svg}text").text == "\\ud800 and \\x00"
+
+
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
 def test_ticks_are_within_and_told_apart(low, width):
     scale = Scale(low, low + width, 0, 100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from s2l.errors import printable
 from s2l.experiment.outcomes import Outcome, outcome
 from s2l.experiment.recipe import FULL
 from s2l.experiment.svg import COLOURS, INK, PALE, Figure, Scale, number, spanning
@@ -120,7 +121,8 @@ def sources(found: Mapping[str, Any], colour: str) -> Figure | None:
     return _gains(f"gain of {primary['method']} over random at {primary['budget']}: held-out loss, {of.unit}", rows, of)
 
 
-def _short(name: str) -> str:
+def _short(source: str) -> str:
+    name = printable(source)
     return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
 
 

@@ -68,6 +68,9 @@ def part_of(pool: Pool, settings: SplitSettings) -> Int[np.ndarray, " N"]:
     order = np.argsort(keyed.keys(settings.seed, "split/question", questions), kind="stable")
     reached_Q = np.cumsum(rows_Q[order])
     ends = np.cumsum([_rows(written, len(pool), len(usable)) for written in _sizes(settings)])
+    if ends[-1] > len(usable):
+        asked = ", ".join(f"{part} {size}" for part, size in zip(PARTS, _sizes(settings), strict=True) if size)
+        raise SettingsError(f"split: {asked}: {ends[-1]:,} rows; there are {len(usable):,} that can be used")
     part_Q = np.empty(len(questions), dtype=np.int64)
     part_Q[order] = np.searchsorted(ends, reached_Q)
     part_Q[part_Q == len(PARTS)] = NOWHERE if settings.pool is not None else PARTS.index("pool")

@@ -42,7 +42,10 @@ class SplitSettings(Settings):
     @field_validator("heldout", "pretrain", "pool", mode="before")
     @classmethod
     def _in_canonical_text(cls, written: Any) -> Any:
-        return None if written is None else _budget(written)
+        budget = None if written is None else parse_budget(written)
+        if budget is not None and budget.kind == "tokens":
+            raise SettingsError(f"split: {budget} is in tokens; say rows (2000) or a share of those read (10%)")
+        return None if budget is None else str(budget)
 
     @field_validator("style")
     @classmethod

@@ -1,4 +1,4 @@
-"""A small SVG writer: lines, bars, dots and words, every word escaped; axes with round numbers."""
+"""A small SVG writer: lines, bars, dots and words, every word escaped and printable; axes with round numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import ceil, floor, log10
 
 from jinja2 import Environment
+
+from s2l.errors import printable
 
 PAGE = Environment(autoescape=True).from_string(
     """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ width }} {{ height }}" width="{{ width }}" \
@@ -59,11 +61,11 @@ class Figure:
     def text(self, x: float, y: float, text: str, anchor: str = "start", colour: str = INK, bold: bool = False) -> None:
         """A word or more on one line."""
         place = {"x": f"{x:.1f}", "y": f"{y:.1f}"}
-        self.words.append({**place, "text": text, "anchor": anchor, "colour": colour, "bold": bold})
+        self.words.append({**place, "text": printable(text), "anchor": anchor, "colour": colour, "bold": bold})
 
     def page(self) -> str:
         """The SVG."""
-        return PAGE.render(**vars(self))
+        return PAGE.render(**vars(self) | {"title": printable(self.title)})
 
 
 @dataclass(frozen=True)
