@@ -9,6 +9,7 @@ from evaluation_toys import SETS, rows_of, write_sets
 import s2l.cli.evaluate  # noqa: F401 - its verb
 from s2l.target.answers.symbolic import Prover
 from s2l.target.evaluate_settings import TASKS
+from s2l.target.model import TRAINED_ON
 from toy_runs import FOLDER, SETTINGS, tiny_llama, toy_rows, write_jsonl
 from toy_runs import s2l as command
 
@@ -180,12 +181,40 @@ def test_sets_may_be_parquet_or_hold_worked_solutions(model, tmp_path):
         (("--tasks", "gsm8k", "--data", "gsm9k=a.jsonl"), "--data 'gsm9k': no such test set"),
         (("--heldout", "a.jsonl", "--limit", "0"), "--limit '0': Input should be greater than or equal to 1"),
         (("--bertscore", "x", "--heldout", "a.jsonl"), "--bertscore is of summaries"),
+        (("--bertscore", "x", "--summaries", __file__), "--bertscore x: no such folder"),
     ],
 )
 def test_mistakes_are_one_line(words, line, model):
     outcome = command("evaluate", model, *words)
     assert outcome.code == SETTINGS
     assert line in outcome.error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--heldout", "gone.jsonl"), ("--summaries", "gone.jsonl"), ("--tasks", "svamp", "--data", "svamp=gone.jsonl")],
+)
+def test_a_file_that_is_not_there_is_found_before_any_work(words, model, sets, tmp_path):
+    also = () if "--tasks" in words else ("--tasks", "gsm8k", "--data", sets)
+    outcome = command("evaluate", model, *words, *also, *FAST, "--out", tmp_path / "out")
+    assert outcome.error == "error: gone.jsonl: no such file"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_rows_without_turns_is_asked_in_the_usual_words(sets, tmp_path):
+    model = tiny_llama(tmp_path / "model")
+    (model / TRAINED_ON).write_text(json.dumps({"template": "text"}))
+    heldout = write_jsonl(tmp_path / "heldout.jsonl", toy_rows()[:4])
+    words = ("--tasks", "gsm8k", "--data", sets, "--heldout", heldout, "--limit", "2", "--json", *FAST[2:])
+    outcome = command("evaluate", model, *words)
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["model"]["template"] == "alpaca"
+
+
+def test_a_question_that_is_no_unicode_is_named(model, tmp_path):
+    (tmp_path / "gsm8k.jsonl").write_text('{"question": "1?", "answer": "1"}\n{"question": "\\ud83d", "answer": "3"}\n')
+    outcome = command("evaluate", model, "--tasks", "gsm8k", "--data", tmp_path, *FAST)
+    assert "gsm8k.jsonl:2: text is not valid Unicode (lone surrogate); mend the row" in outcome.error
 
 
 def test_a_row_without_an_answer_is_named(model, tmp_path):

@@ -183,6 +183,23 @@ def test_what_is_left_is_the_model_and_its_record(unstopped, tmp_path, capfd, mo
     assert files_of(tmp_path) == there
 
 
+def test_a_stop_while_the_resume_state_is_removed_costs_nothing(unstopped, tmp_path, monkeypatch) -> None:
+    settings, rows, record, digest = unstopped
+
+    def half_removed(folder: Path) -> None:
+        next(folder.glob("checkpoint-*/optimizer.pt")).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("s2l.target.train.remove", half_removed)
+        with pytest.raises(KeyboardInterrupt):
+            train(rows, settings, tmp_path)
+    again = train(rows, settings, tmp_path, StopAfter(0))
+    assert again["last_losses"] == record["last_losses"]
+    assert digest_of(tmp_path) == digest
+    assert not (tmp_path / "resume").exists()
+
+
 def test_what_is_seen_and_what_it_costs_is_counted(toy_pool, tmp_path) -> None:
     settings = asked(epochs=2.5)
     rows = rows_for(toy_pool, settings)

@@ -8,7 +8,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from s2l.config import PoolSettings
 from s2l.errors import DataError, SettingsError
+from s2l.progress import SILENT
 from s2l.target.bertscore import bertscore, matched
 from s2l.target.evaluate_settings import EvaluateSettings
 from s2l.target.evaluated import opened
@@ -97,6 +99,34 @@ def test_a_summary_is_written_for_every_row(tmp_path):
     assert figures["bleu"] == bleu([row["output"] for row in written], [row["reference"] for row in written])
     few, _ = summaries(opened(str(model), settings), settings.model_copy(update={"limit": 2}), workers=2)
     assert (few["n"], few["of"]) == (2, 4)
+
+
+def test_the_prompt_is_all_before_the_last_answer_in_the_tokens_of_the_training(tmp_path):
+    model = tiny_llama(tmp_path / "model")
+    turns = ("user", "one?"), ("assistant", "two"), ("user", "three?"), ("assistant", "four")
+    row = {"messages": [{"role": role, "content": text} for role, text in turns], "tools": '[{"name": "add"}]'}
+    file = write_jsonl(tmp_path / "talks.jsonl", [row])
+    settings = EvaluateSettings(summaries=str(file), template="short", max_new_tokens=5)
+    evaluated = opened(str(model), settings)
+    _, (written,) = summaries(evaluated, settings, workers=1)
+    assert written["prompt"].endswith("Q: one?\nA: two\nQ: three?\nA: ")
+    assert written["prompt"].startswith("Tools: ") and "add" in written["prompt"]
+    pool, tokens = evaluated.read([str(file)], SILENT)
+    example = pool.example(0)
+    (prompt,) = evaluated.encode([evaluated.prompt(example.turns[:-1], example.tools)])
+    last = evaluated.tokenizer("four").input_ids
+    assert tokens.input_ids.tolist() == [*prompt.tolist(), *last, evaluated.tokenizer.eos_token_id]
+
+
+def test_rows_that_cannot_be_read_are_left_out_and_a_cut_character_is_named(tmp_path):
+    file = tmp_path / "notes.jsonl"
+    file.write_text('{"instruction": "a", "output": "b"}\n{"instruction": "a", "out\n')
+    settings = EvaluateSettings(summaries=str(file), max_new_tokens=2)
+    evaluated = opened(str(tiny_llama(tmp_path / "model")), settings, PoolSettings(paths=("x",), bad_rows="exclude"))
+    assert summaries(evaluated, settings, workers=1)[0]["n"] == 1
+    file.write_text('{"instruction": "a", "output": "b"}\n{"instruction": "\\ud83d", "output": "c"}\n')
+    with pytest.raises(DataError, match=r"notes\.jsonl:2: text is not valid Unicode"):
+        summaries(evaluated, settings, workers=1)
 
 
 def test_a_row_without_a_response_is_named(tmp_path):

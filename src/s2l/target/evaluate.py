@@ -15,6 +15,7 @@ import torch
 
 from s2l import __version__
 from s2l.config import PoolSettings
+from s2l.data.hub import whereabouts
 from s2l.data.pool import digest_of_files
 from s2l.data.url import is_url
 from s2l.errors import RunFolderError, SettingsError, printable, shown
@@ -22,7 +23,7 @@ from s2l.extras import to_install
 from s2l.files import PART, read_record, sha256_of, write_json, written_whole
 from s2l.progress import SILENT, Progress
 from s2l.run_folder import LOCK, locked
-from s2l.target.evaluate_settings import EvaluateSettings
+from s2l.target.evaluate_settings import EvaluateSettings, place_and_config
 from s2l.target.evaluated import Evaluated, opened
 
 EVALUATION, ASKED = "evaluation.json", "asked.json"
@@ -47,6 +48,7 @@ def evaluate(
     """
     settings.require()
     need_packages(settings)
+    _need_files(settings)
     with _held(out), _threads(settings.threads) as workers:
         evaluated = opened(str(model), settings, reading)
         asked, files = settings.model_dump(mode="json") | {"reading": _told(reading)}, digests(settings)
@@ -179,6 +181,15 @@ def need_packages(settings: EvaluateSettings) -> None:
     missing = [name for name in _needed(settings) if find_spec(name) is None]
     if missing:
         raise SettingsError(f"this needs {' and '.join(missing)}: {to_install('eval')}")
+
+
+def _need_files(settings: EvaluateSettings) -> None:
+    """An error of `s2l.errors`, before any work, for a file or folder that is not there."""
+    alone = [place_and_config(path)[0] for path in settings.data_of_tasks().values()]
+    for paths in (settings.heldout, *zip([*alone, *filter(None, [settings.summaries])])):
+        whereabouts(paths)
+    if settings.bertscore is not None and not Path(settings.bertscore).is_dir():
+        raise SettingsError(f"--bertscore {printable(settings.bertscore)}: no such folder")
 
 
 def _needed(settings: EvaluateSettings) -> list[str]:

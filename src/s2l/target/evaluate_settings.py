@@ -104,6 +104,14 @@ class EvaluateSettings(Settings):
         return found
 
 
+def place_and_config(path: str) -> tuple[str, str | None]:
+    """Where the rows of a task are, and which configuration of them: HUB-ID:CONFIG; files have none."""
+    from s2l.data.hub import HUB_ID
+
+    place, _, config = path.partition(":")
+    return (place, config or None) if HUB_ID.fullmatch(place) else (path, None)
+
+
 def _files(folder: Path, task: str) -> list[Path]:
     """The files of a folder that are named as the task."""
     from s2l.data.containers import has_known_suffix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from s2l.data.pool import read_pool
 from s2l.data.prepare import rendered
 from s2l.data.templates import Segment, choose_template
 from s2l.data.tokens import tokenize
-from s2l.errors import S2LError, SettingsError
+from s2l.errors import DataError, S2LError, SettingsError
 from s2l.files import read_record
 from s2l.progress import Progress
 from s2l.proxy.load import digest
@@ -27,6 +27,8 @@ from s2l.target.model import TRAINED_ON, find_model, load_model, template_in, to
 from s2l.types import Example, Pool, Tokens, Turn
 
 MAX_LENGTH = 512
+QUESTIONS = frozenset({"alpaca", "short", "chat", "turns"})
+"""Templates that can put a question."""
 ANSWERED = Turn("assistant", "0", trained=True)
 
 
@@ -57,17 +59,16 @@ class Evaluated:
         facts = {name: getattr(self, name) for name in ("name", "digest", "template", "max_length", "window")}
         return facts | {"parameters": parameters, "embedding_parameters": embedding.weight.numel()}
 
-    def prompt(self, turns: Sequence[Turn]) -> str:
-        """The text that stands before the answer to these turns, as in training."""
-        segments = _rendered((*turns, ANSWERED), self.template, self.tokenizer)
-        first = next(place for place, segment in enumerate(segments) if segment.counted)
-        return "".join(segment.text for segment in segments[:first])
+    def prompt(self, turns: Sequence[Turn], tools: str | None = None) -> list[Segment]:
+        """What stands before the answer to these turns, earlier answers among them, as in training."""
+        asked = Example((*(replace(turn, trained=False) for turn in turns), ANSWERED), tools)
+        segments = _rendered(asked, self.template, self.tokenizer)
+        return segments[: next(place for place, segment in enumerate(segments) if segment.counted)]
 
-    def encode(self, prompts: Sequence[str]) -> list[Int[np.ndarray, " _"]]:
+    def encode(self, prompts: Sequence[Sequence[Segment]]) -> list[Int[np.ndarray, " _"]]:
         """The tokens of prompts, as in training."""
-        rows = [[Segment(prompt, counted=False)] for prompt in prompts]
         way = encode_chat if self.template == "chat" else encode_plain
-        return [ids for ids, _ in way(rows, probe_tokenizer(self.tokenizer)).rows()]
+        return [ids for ids, _ in way(prompts, probe_tokenizer(self.tokenizer)).rows()]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an output."""
@@ -103,7 +104,8 @@ def opened(name: str, settings: EvaluateSettings, reading: PoolSettings | None =
         raise type(error)(str(error).removeprefix("--model ")) from None
     tokenizer = tokenizer_in(folder)
     trained = template_in(folder)
-    asked = settings.template if settings.template != "auto" or trained is None else trained
+    learned = trained if trained in QUESTIONS else None  # rows without turns had none
+    asked = settings.template if settings.template != "auto" or learned is None else learned
     template, _ = choose_template("pair", "chat" if asked == "turns" else asked, tokenizer, builtin=asked == "turns")
     record = read_record(folder / TRAINED_ON) if (folder / TRAINED_ON).is_file() else {}
     max_length = settings.max_length or int(record.get("max_length", MAX_LENGTH))
@@ -128,15 +130,26 @@ def _ends(template: str, tokenizer: PreTrainedTokenizerFast, model: PreTrainedMo
     own = model.generation_config.eos_token_id if model.generation_config is not None else None
     ends = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
     if template == "chat":
-        segments = _rendered((Turn("user", "0"), ANSWERED), template, tokenizer)
+        segments = _rendered(Example((Turn("user", "0"), ANSWERED)), template, tokenizer)
         ((ids, counted),) = encode_chat([segments], probe_tokenizer(tokenizer)).rows()
         last = int(ids[counted][-1])
         ends.append(last if last in tokenizer.added_tokens_decoder else None)
     return tuple(dict.fromkeys(int(end) for end in ends if end is not None))
 
 
-def _rendered(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerFast) -> list[Segment]:
+def check_unicode(place: str, *texts: str) -> None:
+    """DataError where UTF-8 cannot write one of a row's texts."""
+    if any("\ud800" <= character <= "\udfff" for text in texts if not text.isascii() for character in text):
+        raise DataError(f"{place}: text is not valid Unicode (lone surrogate); mend the row")
+
+
+def text_of(segments: Sequence[Segment]) -> str:
+    """A prompt as a person reads it."""
+    return "".join(segment.text for segment in segments)
+
+
+def _rendered(example: Example, template: str, tokenizer: PreTrainedTokenizerFast) -> list[Segment]:
     try:
-        return rendered(Example(tuple(turns)), template, tokenizer)
+        return rendered(example, template, tokenizer)
     except S2LError as error:
         raise SettingsError(f"--template {template}: {error}") from None

@@ -12,15 +12,14 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
+from s2l.data.templates import Segment
 from s2l.progress import Progress
 from s2l.target.answers.symbolic import Prover
-from s2l.target.evaluate_settings import EvaluateSettings
-from s2l.target.evaluated import Evaluated
+from s2l.target.evaluate_settings import EvaluateSettings, place_and_config
+from s2l.target.evaluated import Evaluated, text_of
 from s2l.target.generate import Output, generate
 from s2l.target.tasks import FOLDER, judged
 from s2l.types import Turn
-
-SPLIT_CONFIG = ":"
 
 
 class Answering(LM):  # type: ignore[misc]
@@ -35,7 +34,7 @@ class Answering(LM):  # type: ignore[misc]
         """What the harness asks for a prompt: in the model's own template, whether that is for chats or not."""
         assert add_generation_prompt
         (question,) = chat_history
-        return self.evaluated.prompt([Turn("user", question["content"])])
+        return text_of(self.evaluated.prompt([Turn("user", question["content"])]))
 
     @property
     def tokenizer_name(self) -> str:
@@ -50,7 +49,7 @@ class Answering(LM):  # type: ignore[misc]
         with self.progress.stage(f"answer {task}", len(requests), "questions") as advance:
             self.outputs = generate(
                 evaluated.model,
-                evaluated.encode([request.args[0] for request in requests]),
+                evaluated.encode([[Segment(request.args[0], counted=False)] for request in requests]),
                 most,
                 ends=evaluated.ends,
                 window=evaluated.window,
@@ -73,12 +72,12 @@ def run_task(
     task: str, path: str, limit: int | None, model: LM, prover: Prover
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The figures of one task, and a row for each of its questions: question, gold answer, output, verdict."""
-    path, _, config = path.partition(SPLIT_CONFIG) if _is_hub(path) else (path, "", "")
+    path, config = place_and_config(path)
 
     def own_judged(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
         return judged(doc, results, prover)
 
-    asked = {"task": task, "path": path, "config": config or None, "limit": limit}
+    asked = {"task": task, "path": path, "config": config, "limit": limit}
     with _quiet():
         manager = TaskManager(include_path=str(FOLDER), include_defaults=False)
         own = {"task": task, "dataset_kwargs": asked, "process_results": own_judged}
@@ -108,12 +107,6 @@ def run_task(
         "decided_by": figures["verdict,none"],
     }
     return told, rows
-
-
-def _is_hub(path: str) -> bool:
-    from s2l.data.hub import HUB_ID
-
-    return HUB_ID.fullmatch(path.partition(SPLIT_CONFIG)[0]) is not None
 
 
 @contextmanager

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from s2l.data.pool import read_pool
-from s2l.errors import DataError
+from s2l.errors import DataError, printable
 from s2l.ids import id_order
 from s2l.progress import SILENT, Progress
 from s2l.target.evaluate_settings import EvaluateSettings
-from s2l.target.evaluated import Evaluated, read_as
+from s2l.target.evaluated import Evaluated, check_unicode, read_as, text_of
 from s2l.target.generate import generate
+from s2l.types import Turn
 
 MAX_NEW_TOKENS = 256
 
@@ -22,22 +23,29 @@ def summaries(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The figures, and a row for each prompt: prompt, reference, output, ROUGE-L.
 
-    The prompt is all that stands before the row's last answer. Rows in the order of their ids, the first
-    `settings.limit` of them. Raises DataError naming a row without an answer.
+    The prompt is all that stands before the row's last answer. Rows that can be read in the order of their ids, the
+    first `settings.limit` of them. Raises DataError naming a row without an answer, or that is no valid Unicode.
     """
     assert settings.summaries is not None
     pool = read_pool(read_as((settings.summaries,), evaluated.reading), progress)
-    chosen = id_order(pool.rows.ids)[: settings.limit].tolist()
-    examples = [pool.example(row).turns for row in chosen]
-    for row, turns in zip(chosen, examples, strict=True):
-        if not turns or turns[-1].role != "assistant" or not turns[-1].text.strip():
+    in_order = id_order(pool.rows.ids)
+    chosen = in_order[~pool.rows.excluded_N[in_order]][: settings.limit].tolist()
+    if not chosen:
+        raise DataError(f"{printable(settings.summaries)}: no row in it can be used")
+    asked, references = [], []
+    for row in chosen:
+        example = pool.example(row)
+        *before, answer = example.turns or (Turn("user", ""),)
+        if answer.role != "assistant" or not answer.text.strip():
             raise DataError(f"{pool.rows.place(row)}: no response at the end of the row to compare with; leave it out")
-    prompts = [evaluated.prompt(turns[:-1]) for turns in examples]
-    references = [turns[-1].text for turns in examples]
+        check_unicode(pool.rows.place(row), *(turn.text for turn in example.turns), example.tools or "")
+        asked.append(evaluated.prompt(before, example.tools))
+        references.append(answer.text)
+    prompts = list(map(text_of, asked))
     with progress.stage("write summaries", len(prompts), "rows") as advance:
         outputs = generate(
             evaluated.model,
-            evaluated.encode(prompts),
+            evaluated.encode(asked),
             settings.max_new_tokens or MAX_NEW_TOKENS,
             ends=evaluated.ends,
             window=evaluated.window,

@@ -80,7 +80,10 @@ def train(rows: TargetRows, settings: TrainSettings, out: Path, progress: Progre
                     "trained_parameters": trained,
                 }
                 _conclude(folder, start | found, rows, settings, plan)
-        record: dict[str, Any] = read_record(out / TRAINING) if leads() else {}
+        if not leads():
+            return {}
+        remove(out / RESUME)  # half removed, it would be taken for a state to go on from
+        record: dict[str, Any] = read_record(out / TRAINING)
         return record
 
 
@@ -172,7 +175,7 @@ def _plan(out: Path, rows: TargetRows, model: PreTrainedModel, settings: TrainSe
 def _conclude(
     folder: RunFolder, found: Mapping[str, Any], rows: TargetRows, settings: TrainSettings, plan: Plan
 ) -> None:
-    """Write the record, the last file of a training, and remove what served only to resume."""
+    """Write the record, the last file of a training."""
     record = {
         "s2l": __version__,
         **found,
@@ -183,5 +186,4 @@ def _conclude(
         "settings": settings.model_dump(mode="json"),
         "torch": torch.__version__,
     }
-    remove(folder.path / RESUME)
     write_json(folder.path / TRAINING, record)

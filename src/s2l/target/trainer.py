@@ -28,6 +28,11 @@ from s2l.proxy.step import NoMemoryError, Stepper, seed_all, seed_of
 from s2l.proxy.train import Steps
 from s2l.target.settings import TrainSettings
 
+CHECKPOINTING = next(
+    name for name in ("activation_checkpointing", "gradient_checkpointing") if name in SFTConfig.__dataclass_fields__
+)
+"""By the name that the installed transformers has for it; before 5.23 it was that of the gradients."""
+
 
 def arguments_for(
     plan: Plan, passes: int, settings: TrainSettings, folder: Path, by_steps: bool, has_experts: bool
@@ -52,7 +57,7 @@ def arguments_for(
         ddp_find_unused_parameters=has_experts,
         ddp_backend="gloo" if plan.device == "cpu" and launched() else None,
         bf16=plan.precision == "bfloat16" and not by_steps,
-        activation_checkpointing=settings.activation_checkpointing,
+        **{CHECKPOINTING: settings.activation_checkpointing},
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         average_tokens_across_devices=True,

@@ -140,6 +140,7 @@ def _number(found: Stated, gold: str, expected: Number, rules: Rules) -> Verdict
 
 
 def _first_clause(text: str) -> str:
+    text = text.replace("{,}", ",").replace("\\!", "")  # between thousands these part nothing
     first = next((clause for clause in CLAUSE.split(text) if any(numbers_in(clause))), text)
     return EQUALS.split(first)[-1] if any(numbers_in(EQUALS.split(first)[-1])) else first
 
