@@ -99,7 +99,7 @@ def test_a_missing_cell_is_named_and_its_seed_left_out_of_the_pair_alone():
     assert measured["value"]["seeds"] == [0, 1, 2, 3]
     assert (measured["to_random"]["seeds"], measured["to_random"]["missing"]) == ([0, 1, 3], [2])
     assert group(entries, method="random", budget="20%")["missing"] == [2]
-    found = summarised(settings, results, {}, None)
+    found = summarised(settings, results, {}, None, {})
     assert "seed 2 missing" in found["verdict"]["lines"][0]
     assert any("not done yet: 1 of the cells" in note for note in found["verdict"]["notes"])
 
@@ -107,17 +107,17 @@ def test_a_missing_cell_is_named_and_its_seed_left_out_of_the_pair_alone():
 def test_pictures_are_drawn_from_whatever_is_done():
     settings = settings_of(POOL, seeds=2, blocks=BLOCKS)
     results = made_up(settings)
-    drawn = plots(summarised(settings, results, {}, None))
+    drawn = plots(summarised(settings, results, {}, None, {}))
     assert set(drawn) == {"budgets.svg", "differences.svg", "sources.svg", "costs.svg"}
     some = {cell: result for cell, result in results.items() if cell.seed == 0 and cell.label != "random"}
-    assert "budgets.svg" in plots(summarised(settings, some, {}, None))
-    assert plots(summarised(settings, {}, {}, None)) == {}
+    assert "budgets.svg" in plots(summarised(settings, some, {}, None, {}))
+    assert plots(summarised(settings, {}, {}, None, {})) == {}
 
 
 def test_a_sources_gain_is_that_of_a_paired_t_test_and_the_largest_comes_first():
     settings = settings_of(POOL, seeds=4, blocks=BLOCKS)
     results = made_up(settings)
-    found = summarised(settings, results, {}, None)
+    found = summarised(settings, results, {}, None, {})
     sources = found["sources"]
     assert {one["source"] for one in sources} == {"hard", "easy", "a|b `c` <i>"}
     assert [one["to_random"]["mean"] for one in sources] == sorted(one["to_random"]["mean"] for one in sources)
@@ -144,18 +144,18 @@ def test_a_source_that_a_seed_lacks_is_left_out_of_that_pair():
     results = made_up(settings)
     primary = Cell("tiny", "s2l", settings.primary.budget, "epochs", 2)
     del results[primary]["evaluation"]["heldout"]["by_source"]["easy"]
-    easy = next(one for one in summarised(settings, results, {}, None)["sources"] if one["source"] == "easy")
+    easy = next(one for one in summarised(settings, results, {}, None, {})["sources"] if one["source"] == "easy")
     assert easy["to_random"]["seeds"] == [0, 1, 3] and easy["to_random"]["missing"] == [2]
 
 
 def test_sources_of_few_held_out_rows_are_named_and_left_out_of_a_second_mean():
     settings = settings_of(POOL, seeds=4)
     results = made_up(settings)
-    assert summarised(settings, results, {}, None)["large_sources"] is None, "all of them have few"
+    assert summarised(settings, results, {}, None, {})["large_sources"] is None, "all of them have few"
     for result in results.values():
         for source, rows in (("easy", 30), ("hard", 200)):
             result["evaluation"]["heldout"]["by_source"][source]["rows"] = rows
-    found = summarised(settings, results, {}, None)
+    found = summarised(settings, results, {}, None, {})
     ours, theirs = (
         [
             np.mean(
@@ -189,7 +189,7 @@ def test_a_gain_that_goes_with_the_rows_taken_of_each_source_is_named():
         result["evaluation"]["heldout"]["by_source"] = {
             source: {"loss": 2.0 - 0.1 * rows / 10 * ours, "rows": 3, "tokens": 30} for source, rows in taken.items()
         }
-    found = summarised(settings, results, {}, None)
+    found = summarised(settings, results, {}, None, {})
     assert {one["source"]: one["chosen"] for one in found["sources"]}["e"] == {"s2l": 0.0, "random": 10.0}
     ratios, differences = [math.log(rows / 10) for rows in (40, 20, 10, 5)], [-0.4, -0.2, -0.1, -0.05]
     assert found["mixture"]["sources"] == 4, "of e the method takes none"
@@ -203,5 +203,5 @@ def test_one_source_alone_has_no_table_and_no_picture():
     results = made_up(settings)
     for result in results.values():
         result["evaluation"]["heldout"]["by_source"] = {"all": {"loss": 1.0, "rows": 3, "tokens": 30}}
-    found = summarised(settings, results, {}, None)
+    found = summarised(settings, results, {}, None, {})
     assert "## By source" not in markdown(found, []) and "sources.svg" not in plots(found)

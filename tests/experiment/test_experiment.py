@@ -123,6 +123,43 @@ def test_proxies_and_targets_may_be_added_and_keep_their_names(finished, pool, t
         experiment(settings_of(pool, **meant_otherwise), out, Made().stages)
 
 
+def test_a_name_under_which_nothing_was_made_may_mean_something_else(pool, tmp_path):
+    mistyped = {"methods": [{"method": "s2l", "set": {"clusters": 5}}, "random", {"method": "el2n", "label": "other"}]}
+    with pytest.raises(KeyboardInterrupt):
+        experiment(
+            settings_of(pool, **mistyped, seeds=1), tmp_path / "out", Made("draw random 0 from tiny-seed-0").stages
+        )
+    methods = [*mistyped["methods"][:2], {"method": "middle-perplexity", "label": "other"}]
+    assert (
+        experiment(settings_of(pool, methods=methods, seeds=1), tmp_path / "out", Made().stages)["cells"]["done"] == 6
+    )
+    with pytest.raises(RunFolderError, match=r"methods\.other"):
+        experiment(settings_of(pool, **mistyped, seeds=1), tmp_path / "out", Made().stages)
+
+
+def test_a_larger_budget_that_would_change_what_was_drawn_is_refused(pool, tmp_path):
+    methods = ["s2l", "random", {"method": "diverse-evol", "label": "rounds"}]
+    out, changes = tmp_path / "out", {"methods": methods, "seeds": 1}
+    experiment(settings_of(pool, blocks=[{"budgets": ["20%"]}], **changes), out, Made().stages)
+    with pytest.raises(RunFolderError, match="holds other rows than were drawn now"):
+        experiment(settings_of(pool, **changes), out, Made().stages)
+
+
+def test_an_unfinished_proxy_goes_on_as_it_was_begun(pool, tmp_path):
+    class Killed(Made):
+        def draw(self, run, asked, seed, progress):
+            (run / "manifest.json").unlink()
+            raise KeyboardInterrupt
+
+    out, asked = tmp_path / "out", recipe_of(pool)["proxies"]["tiny"]
+    with pytest.raises(KeyboardInterrupt):
+        experiment(settings_of(pool, proxies={"tiny": asked}), out, Killed().stages)
+    smaller = {"tiny": {**asked, "batch_tokens": 512}}
+    assert experiment(settings_of(pool, proxies=smaller), out, Made().stages)["cells"]["done"] == 10
+    claimed = [read_json(out / "proxies" / f"tiny-seed-{seed}" / "run.json")["settings"]["proxy"] for seed in (0, 1)]
+    assert [proxy["batch_tokens"] for proxy in claimed] == [asked.get("batch_tokens"), 512]
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -145,9 +182,16 @@ def test_a_cell_that_fails_is_left_out_and_named(processes, finished, pool, tmp_
     settings, out = settings_of(pool), tmp_path / "out"
     with pytest.raises(NumericsError, match=r"2 cells failed.*tiny/s2l/20pct-epochs/seed-1: the loss of step 3 is nan"):
         experiment(settings, out, Diverging().stages, processes=processes)
-    assert reported(settings, out)["cells"] == {"done": 8, "all": 10}
+    found = reported(settings, out)
+    assert found["cells"] == {"done": 8, "all": 10}
+    why = "the loss of step 3 is nan"
+    assert found["failed"] == {f"tiny/s2l/{share}-epochs/seed-1": why for share in ("20pct", "50pct")}
+    (note,) = (note for note in found["verdict"]["notes"] if why in note)
+    assert note.startswith("failed and left out: 2 of the cells; tiny/s2l/20pct-epochs/seed-1")
+    assert not any("not done yet" in note for note in found["verdict"]["notes"])
     rest = Made()
     assert without_times(experiment(settings, out, rest.stages)) == without_times(whole)
+    assert not list(out.rglob("failed.json"))
     assert len(rest.calls) == 4, "two cells, trained and evaluated; nothing is drawn again"
 
 
@@ -171,6 +215,10 @@ def test_held_out_rows_are_read_as_the_pools_and_none_stands_in_it(tmp_path):
         experiment(recipe, tmp_path / "out", Made().stages)
     with pytest.raises(DataError, match=r"held\.jsonl:21: stands in the pool too, as 1 held-out rows do"):
         experiment(recipe, tmp_path / "other", Made().stages)
+    write_jsonl(heldout, rows[60:])
+    write_jsonl(pool, rows[:50])
+    with pytest.raises(RunFolderError, match=r"pool\.jsonl has changed since its first cell"):
+        experiment(recipe, tmp_path / "out", Made().stages)
 
 
 def test_a_report_of_nothing_makes_nothing(pool, tmp_path):
@@ -309,6 +357,20 @@ def test_runs_that_were_made_elsewhere_take_the_place_of_a_proxy(finished, pool,
         if ours["selection"] is not None:
             assert ours["selection"]["flops"] == 0 < theirs["selection"]["flops"] + (ours["method"] == "random")
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_seeds_are_added_with_their_recorded_runs(finished, pool, tmp_path):
+    whole, found, _ = finished
+    runs = [str(whole / "proxies" / f"tiny-seed-{seed}") for seed in (0, 1)]
+    one, both = ({"proxies": {}, "recorded": {"theirs": runs[:n]}, "seeds": n} for n in (1, 2))
+    out = tmp_path / "out"
+    experiment(settings_of(pool, **one), out, Made().stages)
+    again = experiment(settings_of(pool, **both), out, Made().stages)
+    assert [group["outcomes"] for group in again["groups"]] == [group["outcomes"] for group in found["groups"]]
+    assert experiment(settings_of(pool, **one), out, Made().stages)["cells"]["done"] == 5
+    turned = {"recorded": {"theirs": runs[::-1]}}
+    with pytest.raises(RunFolderError, match=r"recorded\.theirs"):
+        experiment(settings_of(pool, **both | turned), out, Made().stages)
 
 
 def test_runs_of_another_pool_or_too_few_are_refused(finished, pool, tmp_path):

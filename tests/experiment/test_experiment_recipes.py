@@ -88,6 +88,7 @@ def test_folders_of_cells_are_told_apart():
 
 
 POOL = Path("pool.jsonl")
+PROXIES = {"tiny": {"model": "builtin"}, "other": {"model": "builtin", "vocabulary": 1000}}
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,18 @@ POOL = Path("pool.jsonl")
             "'summaries.bertscore' is not in the recipe",
         ),
         ({"proxies": {"mine": {"model": "a-model", "pretrained": False}}}, "is for `builtin` alone, not 'a-model'"),
+        (
+            {"proxies": PROXIES, "methods": ["s2l", "random", {"method": "s2l", "label": "other", "proxy": "other"}]},
+            "targets.tiny: takes its tokens from a method's proxy, and tiny, other differ; name one `tokenizer`",
+        ),
+        (
+            {
+                "proxies": {"small": {"model": "builtin"}, "hub": {"model": "EleutherAI/pythia-70m"}},
+                "targets": {"tiny": {"model": "EleutherAI/pythia-410m"}},
+                "methods": ["s2l", "random", {"method": "s2l", "label": "other", "proxy": "hub"}],
+            },
+            "takes its template from a method's proxy, and small, hub differ; name the target's `template`",
+        ),
         ({"proxy_seeds": 1}, "proxy_seeds"),
         ({"seed": 3}, "no setting 'seed'"),
         ({"title": None}, "title"),

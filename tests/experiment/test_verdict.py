@@ -95,17 +95,26 @@ def test_equal_steps_never_pay_in_training():
     assert len(_payoffs(entry | {"matching": "epochs"}, full)) == 2
 
 
-PROXY = ProxyCost(steps=(10, 20, 30, 40), training=900.0, forward=100.0, train_seconds=40.0, record_seconds=8.0)
+PROXY = ProxyCost(
+    steps=(10, 20, 30, 40), rows=50, training=900.0, forward=100.0, train_seconds=40.0, record_seconds=8.0
+)
 
 
 def test_selection_costs_by_hand():
-    s2l = selection_cost(PROXY, "s2l", {}, PROXY.steps, 1.0)
+    s2l = selection_cost(PROXY, "s2l", {}, PROXY.steps, 5, 1.0)
     assert (s2l.train_flops, s2l.record_flops, s2l.flops, s2l.seconds) == (900, 400, 1300, 49)
-    early = selection_cost(PROXY, "s2l", {}, (10, 20), 1.0)
+    early = selection_cost(PROXY, "s2l", {}, (10, 20), 5, 1.0)
     assert (early.train_flops, early.record_flops, early.train_seconds, early.record_seconds) == (450, 200, 20, 4)
-    late = selection_cost(PROXY, "middle-perplexity", {}, PROXY.steps, 0.5)
+    late = selection_cost(PROXY, "middle-perplexity", {}, PROXY.steps, 5, 0.5)
     assert (late.train_flops, late.record_flops) == (900, 100)
-    assert selection_cost(PROXY, "random", {}, PROXY.steps, 0.5).seconds == 0.5
+    assert selection_cost(PROXY, "random", {}, PROXY.steps, 5, 0.5).seconds == 0.5
+
+
+@pytest.mark.parametrize("seen", [PROXY.steps, (10, 20)])
+def test_training_in_rounds_costs_what_its_rows_do_and_its_seconds_are_the_draws(seen):
+    thirds = selection_cost(PROXY, "diverse-evol", {"rounds": 3}, seen, 5, 7.0)
+    assert thirds.train_flops == pytest.approx(900 * (1 / 3 + 2 / 3) * 5 / 50)
+    assert (thirds.train_seconds, thirds.record_seconds, thirds.seconds) == (0, 0, 7)
 
 
 def test_outcomes_of_an_evaluation():

@@ -11,7 +11,7 @@ from s2l.config import BUILTIN, PoolSettings, SelectSettings
 from s2l.experiment import costs, questions
 from s2l.experiment.cells import ALL, Cell, budgets_of, cells_of
 from s2l.experiment.places import PROXIES
-from s2l.experiment.proxies import VIEW, check_recorded, proxy_run, seen_by, view
+from s2l.experiment.proxies import VIEW, as_begun, check_recorded, proxy_run, seen_by, view
 from s2l.experiment.recipe import FULL, ExperimentSettings, MethodSettings
 from s2l.experiment.stages import Source, Stages
 from s2l.files import read_record, remove, write_json
@@ -20,7 +20,7 @@ from s2l.run_folder import RunFolder
 from s2l.target.evaluate_settings import EvaluateSettings
 from s2l.target.settings import TrainSettings
 
-CELL = "result.json"
+CELL, FAILED = "result.json", "failed.json"
 MODEL = "model"
 
 
@@ -159,7 +159,17 @@ class Bench:
                 "evaluation": evaluation,
             },
         )
+        remove(folder / FAILED)
         self.clear(cell)
+
+    def fail(self, cell: Cell, why: str) -> None:
+        """Keep why there is no result; the next attempt that has one removes it."""
+        write_json(self._folder(cell) / FAILED, {"why": why})
+
+    def failures(self) -> dict[str, str]:
+        """Why cells that were tried have no result."""
+        files = {cell.folder: self._folder(cell) / FAILED for cell in self.cells if not self.is_done(cell)}
+        return {name: str(read_record(file)["why"]) for name, file in files.items() if file.is_file()}
 
     def _judged(self, model: Path, asked: EvaluateSettings, folder: Path) -> dict[str, Any]:
         return dict(self.stages.evaluate(model, asked, folder, self.progress, self.settings.pool))
@@ -202,7 +212,7 @@ class Bench:
             proxy_run(
                 self.pool,
                 self.settings.tokens,
-                self.settings.proxies[name].plain(),
+                as_begun(self.settings.proxies[name].plain(), run, self.progress),
                 self.pretrained(f"proxy-{name}"),
                 proxy_seed,
                 self.settings.primary.budget,
@@ -220,7 +230,8 @@ class Bench:
         there = self._draws(method.label, seed)
         wanted = tuple(budget for budget in budgets_of(self.settings, method.label) if budget not in there["subsets"])
         if wanted:
-            asked = SelectSettings(method=method.method, budgets=wanted, options=method.set, balance=method.balance)
+            together = tuple(dict.fromkeys([*there["subsets"], *wanted]))  # rounds hang on the largest
+            asked = SelectSettings(method=method.method, budgets=together, options=method.set, balance=method.balance)
             start = monotonic()
             subsets = self.stages.draw(run, asked, seed, self.progress)["subsets"]
             seconds = max(monotonic() - start, self._recording_seconds(run, method))
@@ -230,7 +241,7 @@ class Bench:
                 "run": run.name,
                 "method": asked.model_dump(mode="json", exclude={"budgets"}),
                 "subsets": there["subsets"] | drawn,
-                "cost": there["cost"] or self._cost(run, method, seconds),
+                "cost": there["cost"] or self._cost(run, method, max(one["rows"] for one in drawn.values()), seconds),
             }
             write_json(self._draws_file(method.label, seed), there)
         return there
@@ -247,9 +258,11 @@ class Bench:
         draws = map(read_record, (self.out / "draws" / method.label).glob("seed-*.json"))
         return max((draw["cost"]["choose_seconds"] for draw in draws if draw["run"] == run.name), default=0.0)
 
-    def _cost(self, run: Path, method: MethodSettings, seconds: float) -> dict[str, float]:
+    def _cost(self, run: Path, method: MethodSettings, rows: int, seconds: float) -> dict[str, float]:
         seen = seen_by(RunFolder(run))
         if method.proxy in self.settings.recorded:
-            return costs.selection_cost(costs.made_anyway(seen), method.method, method.set, seen, seconds).as_json()
-        whole = run.with_name(read_record(run / VIEW)["of"]) if (run / VIEW).is_file() else run
-        return costs.selection_cost(costs.proxy_cost(whole), method.method, method.set, seen, seconds).as_json()
+            proxy = costs.made_anyway(seen)
+        else:
+            whole = run.with_name(read_record(run / VIEW)["of"]) if (run / VIEW).is_file() else run
+            proxy = costs.proxy_cost(whole)
+        return costs.selection_cost(proxy, method.method, method.set, seen, rows, seconds).as_json()

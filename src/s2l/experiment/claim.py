@@ -9,6 +9,8 @@ from typing import Any
 
 from s2l import __version__
 from s2l.config import BUILTIN
+from s2l.data.pool import digest_of_files
+from s2l.data.url import is_url
 from s2l.errors import RunFolderError, printable, shown
 from s2l.experiment.recipe import ExperimentSettings
 from s2l.files import read_record, sha256_of, write_json
@@ -17,6 +19,13 @@ from s2l.run_folder import MANIFEST, locked
 RECIPE = "recipe.json"
 NAMED = ("proxies", "recorded", "targets")
 """What goes by a name, as methods do by their labels: more may be added; a name goes on to mean what it meant."""
+MADE = {
+    "methods": ("draws/{}", "cells/*/{}"),
+    "proxies": ("proxies/{}-seed-*", "models/proxy-{}"),
+    "recorded": ("proxies/{}-seed-*",),
+    "targets": ("cells/{}", "starts/{}", "models/target-{}"),
+}
+"""What is made under a name of each kind."""
 FREE = frozenset({"title", "note", "methods", "blocks", "seeds", *NAMED})
 """What may change while cells are there."""
 RUNNING = frozenset({"device", "threads", "processes", "rows_at_once", "resume_points", "report_to", "batch_tokens"})
@@ -37,7 +46,7 @@ def claimed(settings: ExperimentSettings, out: Path) -> Iterator[None]:
         if path.is_file():
             before = read_record(path)
             _same(before, asked, out)
-            meant = {kind: named | meant[kind] for kind, named in before["named"].items()}
+            meant = {kind: _added(named, meant[kind]) for kind, named in before["named"].items()}
             _unchanged(before["inputs"], inputs, out)
             inputs = before["inputs"] | inputs
         elif foreign := sorted(file.name for file in out.iterdir() if not file.name.startswith(".")):
@@ -47,15 +56,21 @@ def claimed(settings: ExperimentSettings, out: Path) -> Iterator[None]:
 
 
 def _inputs(settings: ExperimentSettings) -> dict[str, str]:
-    """Digests of the local files and models that cells rest on, but for the pool, which is checked where it is read."""
+    """Digests of the files and models that cells rest on; those of a pool that is split stand with its parts."""
     from s2l.target.evaluate import digests
+
+    pool = settings.pool.paths if settings.split is None else ()
+    options = [str(value) for method in settings.methods for value in method.set.values()]
+    read = [*pool, *filter(None, [settings.tokens.tokenizer]), *(value for value in options if Path(value).is_file())]
 
     models = [str(target.model) for target in settings.targets.values()]
     models += [proxy.model for proxy in settings.proxies.values()]
     recorded = [Path(run) / MANIFEST for runs in settings.recorded.values() for run in runs]
-    folders = {str(path): sha256_of(path) for path in recorded if path.is_file()}
-    folders |= {name: sha256_of(Path(name)) for name in models if name != BUILTIN and Path(name).is_dir()}
-    return digests(settings.evaluate.model_copy(update={"heldout": settings.heldout})) | folders
+    found = {str(path): sha256_of(path) for path in recorded if path.is_file()}
+    found |= {name: sha256_of(Path(name)) for name in models if name != BUILTIN and Path(name).is_dir()}
+    found |= {path: digest_of_files((path,)) for path in pool if is_url(path)}
+    found |= {path: sha256_of(Path(path)) for path in read if path not in found and Path(path).exists()}
+    return digests(settings.evaluate.model_copy(update={"heldout": settings.heldout})) | found
 
 
 def _unchanged(before: dict[str, str], now: dict[str, str], out: Path) -> None:
@@ -78,12 +93,34 @@ def _meant(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"methods": by_label, **{kind: asked[kind] for kind in NAMED}}
 
 
+def _added(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What names stand for by both recipes; of runs that were added to, all of them."""
+    longer = {
+        name: were for name, were in before.items() if isinstance(were, list) and len(were) > len(now.get(name, ()))
+    }
+    return before | now | longer
+
+
+def _is_another(before: Any, now: Any) -> bool:
+    """Whether a name stands for something else now; runs may be added at the end of a list of them."""
+    if isinstance(before, list):
+        both = min(len(before), len(now))
+        before, now = before[:both], now[:both]
+    return bool(_fixed(before) != _fixed(now))
+
+
+def _is_made(kind: str, name: str, out: Path) -> bool:
+    """Whether anything was made under the name; until then it may come to stand for something else."""
+    return any(next(out.glob(pattern.format(name)), None) is not None for pattern in MADE[kind])
+
+
 def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
     made = {name: ExperimentSettings.model_fields[name].default for name in now} | before["settings"]
     differing = [name for name in sorted({*made, *now} - FREE) if _fixed(made.get(name)) != _fixed(now.get(name))]
     for kind, named in _meant(now).items():
         were = before["named"][kind]
-        differing += [f"{kind}.{name}" for name in named if name in were and _fixed(were[name]) != _fixed(named[name])]
+        others = [name for name in named if name in were and _is_another(were[name], named[name])]
+        differing += [f"{kind}.{name}" for name in others if _is_made(kind, name, out)]
     if differing:
         raise RunFolderError(
             f"{printable(str(out))}: made by a recipe with another {', '.join(differing)}; use another --out"

@@ -23,9 +23,13 @@ from s2l.selection.methods import get
 
 @dataclass(frozen=True)
 class ProxyCost:
-    """What a proxy's run cost. steps: of its checkpoints. training, forward: FLOPs of all of it, and of one pass."""
+    """What a proxy's run cost. training, forward: FLOPs of all of it, and of one pass.
+
+    steps: of its checkpoints. rows: that it was trained on.
+    """
 
     steps: tuple[int, ...]
+    rows: int
     training: float
     forward: float
     train_seconds: float
@@ -72,6 +76,7 @@ def proxy_cost(run: Path) -> ProxyCost:
     seconds = folder.seconds()
     return ProxyCost(
         steps=steps,
+        rows=round(amount.rows),
         training=flops.training(shape, amount.times(plan["epochs"])),
         forward=flops.forward(shape, amount),
         train_seconds=seconds.get(TRAIN, 0.0),
@@ -81,7 +86,7 @@ def proxy_cost(run: Path) -> ProxyCost:
 
 def made_anyway(steps: tuple[int, ...]) -> ProxyCost:
     """Of a run that another training left: what it cost is not known, and not charged."""
-    return ProxyCost(steps=steps, training=0.0, forward=0.0, train_seconds=0.0, record_seconds=0.0)
+    return ProxyCost(steps=steps, rows=1, training=0.0, forward=0.0, train_seconds=0.0, record_seconds=0.0)
 
 
 def _measured(checkpoint: Any, folder: RunFolder) -> tuple[Shape, Amount]:
@@ -89,17 +94,20 @@ def _measured(checkpoint: Any, folder: RunFolder) -> tuple[Shape, Amount]:
 
 
 def selection_cost(
-    proxy: ProxyCost, method: str, options: Mapping[str, Any], seen: tuple[int, ...], choose_seconds: float
+    proxy: ProxyCost, method: str, options: Mapping[str, Any], seen: tuple[int, ...], rows: int, choose_seconds: float
 ) -> SelectionCost:
-    """Of a method that sees the checkpoints at the steps `seen`: training up to the last of them, recording those."""
+    """Of a method that sees the checkpoints at the steps `seen`: training up to the last of them, recording those.
+
+    rows: the most that it chose. Training in rounds is part of the draw, so its seconds are in `choose_seconds`.
+    """
     asked = get(method)
     cost = asked.cost(asked.parse(options), seen)
-    trained = cost.trained * seen[-1] / proxy.steps[-1]
+    trained = cost.trained * (rows / proxy.rows if cost.in_rounds else seen[-1] / proxy.steps[-1])
     return SelectionCost(
         train_flops=proxy.training * trained,
         record_flops=proxy.forward * cost.recorded,
         more_flops=proxy.forward * cost.more,
-        train_seconds=proxy.train_seconds * trained,
+        train_seconds=0.0 if cost.in_rounds else proxy.train_seconds * trained,
         record_seconds=proxy.record_seconds * cost.recorded / len(proxy.steps),
         choose_seconds=choose_seconds,
     )

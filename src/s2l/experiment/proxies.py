@@ -18,6 +18,7 @@ from s2l.proxy.stage import PLAN
 from s2l.run_folder import RUN, RunFolder
 
 VIEW = "view.json"
+OF_THE_MACHINE = ("device", "threads", "batch_tokens")
 
 
 def proxy_run(
@@ -40,6 +41,18 @@ def proxy_run(
         tokens = tokens.model_copy(update={"template": _template(tokens.template, pretrained)})
     select = SelectSettings(method="random", budgets=(budget,))
     run(RunSettings(pool=pool, tokens=tokens, proxy=proxy, select=select, seed=seed), out, progress)
+
+
+def as_begun(proxy: ProxySettings, out: Path, progress: Progress) -> ProxySettings:
+    """The proxy as its unfinished run in `out` was begun: on as many threads, in passes of as many tokens."""
+    if not (out / RUN).is_file():
+        return proxy
+    begun = RunFolder(out).claimed()["settings"]["proxy"]
+    kept = {name: begun[name] for name in OF_THE_MACHINE if begun[name] != getattr(proxy, name)}
+    if kept:
+        told = ", ".join(f"{name} {value}" for name, value in kept.items())
+        progress.note(f"proxies/{out.name} goes on as it was begun: {told}; to begin it anew, remove that folder")
+    return proxy.model_copy(update=kept)
 
 
 def _template(asked: str, pretrained: Path) -> str:

@@ -188,6 +188,26 @@ class ExperimentSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _targets_read_alike(self) -> ExperimentSettings:
+        """What a target takes from the run that a method draws from must be the same for all methods."""
+        used = list(dict.fromkeys(method.proxy or self.first_proxy for method in self.methods))
+        kinds = {name: self.proxies.get(name) for name in used}
+        vocabularies = {proxy and (proxy.model, proxy.revision, proxy.vocabulary) for proxy in kinds.values()}
+        from_scratch = {proxy and proxy.model == BUILTIN for proxy in kinds.values()}
+        for name, target in self.targets.items():
+            own = target.model != BUILTIN or self.pretrain is not None
+            if not own and self.tokens.tokenizer is None and len(vocabularies) > 1:
+                what, how = "tokens", "name one `tokenizer` under `tokens`, or pre-train it (`pretrain`)"
+            elif own and {target.template, self.tokens.template} == {"auto"} and len(from_scratch) > 1:
+                what, how = "template", "name the target's `template`"
+            else:
+                continue
+            raise SettingsError(
+                f"targets.{name}: takes its {what} from a method's proxy, and {', '.join(used)} differ; {how}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _primary_fits(self) -> ExperimentSettings:
         primary, labels = self.primary, [method.label for method in self.methods]
         _one_of("primary.target", primary.target or self.first_target, self.targets)

@@ -28,9 +28,13 @@ def write_report(
     results: Mapping[Cell, Mapping[str, Any]],
     starts: Mapping[str, Mapping[str, Any]],
     split: Mapping[str, Any] | None,
+    failed: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Write the three, whole; returns what is in experiment.json. starts: evaluations of targets not yet fine-tuned."""
-    found = summarised(settings, results, starts, split)
+    """Write the three, whole; returns what is in experiment.json.
+
+    starts: evaluations of targets not yet fine-tuned. failed: why cells that were tried have no result.
+    """
+    found = summarised(settings, results, starts, split, failed)
     drawn = plots(found)
     write_json(out / RESULT, found)
     with written_whole(out / PLOTS) as part:
@@ -47,6 +51,7 @@ def summarised(
     results: Mapping[Cell, Mapping[str, Any]],
     starts: Mapping[str, Mapping[str, Any]],
     split: Mapping[str, Any] | None,
+    failed: Mapping[str, str],
 ) -> dict[str, Any]:
     """All figures, and the verdict, JSON-able. `settings` makes it a recipe."""
     groups = compared(settings, results)
@@ -58,8 +63,9 @@ def summarised(
         "settings": settings.model_dump(mode="json"),
         "split": None if split is None else dict(split),
         "cells": {"done": len(results), "all": len(groups) * settings.seeds},
+        "failed": dict(failed),
         "primary": primary,
-        "verdict": verdict(groups, primary, settings, large, mixed),
+        "verdict": verdict(groups, primary, settings, large, mixed, failed),
         "starts": {target: outcomes_of(evaluation) for target, evaluation in starts.items()},
         "groups": groups,
         "sources": sources,
@@ -74,6 +80,7 @@ def verdict(
     settings: ExperimentSettings,
     large: Mapping[str, int] | None,
     mixed: Mapping[str, float] | None,
+    failed: Mapping[str, str],
 ) -> dict[str, Any]:
     """The primary comparison in words, what it costs, and what a reader must not overlook."""
     entry = next((one for one in groups if _is_primary(one, primary)), None)
@@ -93,7 +100,10 @@ def verdict(
             told = entry["outcomes"].get("heldout.macro_large") or {}
             notes.append(few_rows(name, large, estimate_from(told.get("to_random")), of))
         notes.append(None if mixed is None else other_sources(name, mixed))
-    absent = sum(len(one["missing"]) for one in groups)
+    if failed:
+        first, why = next(iter(failed.items()))
+        notes.append(f"failed and left out: {len(failed)} of the cells; {first}: {why}")
+    absent = sum(len(one["missing"]) for one in groups) - len(failed)
     notes.append(f"not done yet: {absent} of the cells; what is told rests on those that are" if absent else None)
     return {"lines": [f"{name}: {line}" for line in lines], "notes": [note for note in notes if note]}
 

@@ -58,9 +58,10 @@ def experiment(
             for cell, failure in done:
                 if failure is not None:
                     failed[cell.folder] = failure
+                    bench.fail(cell, failure)
                     progress.note(f"{cell.folder} failed, and is left out: {failure}")
                 advance(1)
-        found = write_report(settings, out, bench.results(), bench.starts(), bench.split)
+        found = write_report(settings, out, bench.results(), bench.starts(), bench.split, bench.failures())
     if failed:
         first, why = next(iter(failed.items()))
         raise NumericsError(f"{len(failed)} cells failed, {MARKDOWN} is without them; {first}: {why}")
@@ -75,7 +76,7 @@ def reported(settings: ExperimentSettings, out: Path) -> dict[str, Any]:
     out = out.resolve()
     check_claim(settings, out)
     bench = Bench(settings, out, None, SILENT)
-    return write_report(settings, out, bench.results(), bench.starts(), bench.split)
+    return write_report(settings, out, bench.results(), bench.starts(), bench.split, bench.failures())
 
 
 def require(settings: ExperimentSettings) -> None:

@@ -14,12 +14,14 @@ BACKWARD = 2.0
 class Cost:
     """trained: share of the proxy's training that must come before. recorded: checkpoints whose losses are read.
 
-    more: further forward passes over the pool, or their equivalents.
+    more: further forward passes over the pool, or their equivalents. in_rounds: the training is of the method's own, on
+    rows chosen so far, and `trained` what it were if the budget were all rows.
     """
 
     trained: float = 0.0
     recorded: int = 0
     more: float = 0.0
+    in_rounds: bool = False
 
     def passes(self, epochs: float) -> float:
         """Forward-pass equivalents, for a proxy that trains so many epochs."""

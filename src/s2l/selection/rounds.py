@@ -33,4 +33,4 @@ def announce(method: str, recorded: Recorded, stops: list[int], readings: int, p
 
 def of_rounds(rounds: int, readings: int) -> Cost:
     """Trainings on 1/R, 2/R, … of the budget, and passes over the pool; at most: the budget is taken as all rows."""
-    return Cost(trained=(rounds - 1) / 2, more=readings)
+    return Cost(trained=(rounds - 1) / 2, more=readings, in_rounds=True)
