@@ -111,9 +111,10 @@ def test_without_a_run_it_says_what_is_needed(method):
 
 
 def test_the_cost_is_that_of_the_trainings_and_the_passes():
-    assert get("diverse-evol").cost(get("diverse-evol").parse({}), (10, 20)) == Cost(trained=1.0, more=2)
+    evol = get("diverse-evol")
+    assert evol.cost(evol.parse({}), (10, 20)) == Cost(trained=1.0, more=2, in_rounds=True)
     curriculum = get("confidence-curriculum")
-    assert curriculum.cost(curriculum.parse({"rounds": 4}), (10, 20)) == Cost(trained=1.5, more=4)
+    assert curriculum.cost(curriculum.parse({"rounds": 4}), (10, 20)) == Cost(trained=1.5, more=4, in_rounds=True)
 
 
 def drawn(run: Path, method: str, *more: str) -> Outcome:
