@@ -96,6 +96,7 @@ SECOND_READER = [
     ("gsm8k", "1500", "The answer is $1.5 \\times 10^{3}$", True),
     ("simuleq", "1200", "x = 1,200\ny = 9", True),
     ("simuleq", "1200", "x = 1{,}200, y = 9", True),
+    ("simuleq", "1200", "x = 1,\\!200, y = 9", True),
     ("gsm8k", "1200", "\\boxed{1{,}200}", True),
     ("svamp", "1200", "The answer is $1,\\!200$", True),
     ("numglue", "12500", "\\(\\boxed{12,\\!500}\\)", True),

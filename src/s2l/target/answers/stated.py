@@ -18,7 +18,8 @@ BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 ENDS = re.compile(r"\n|\.(?=\s+[A-Z])")
 CODE = re.compile(r"^\s*(?:def \w+\(|import \w|from \w+ import |print\()|\(\*.*\*\)|\bCeiling\[", re.MULTILINE)
 ASSIGNED = re.compile(r"^\s*([A-Za-z_]\w+)\s*=(?!=)(.*)$", re.MULTILINE)
-VALUE = r"-?(?:\\frac\{[0-9]+\}\{[0-9]+\}|[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9./]*)"
+THOUSANDS = r"[0-9]{1,3}(?:(?:,|\{,\}|,?\\!)[0-9]{3})+"
+VALUE = rf"-?(?:\\frac\{{[0-9]+\}}\{{[0-9]+\}}|{THOUSANDS}|[0-9][0-9./]*)"
 UNKNOWN = rf"\$?[A-Za-z][A-Za-z_]{{0,30}}\s*=\s*{VALUE}\$?"
 BETWEEN = r"\s*(?:,|;|and|or|\n)\s*"
 ONLY_UNKNOWNS = re.compile(rf"{UNKNOWN}(?:{BETWEEN}{UNKNOWN})+")
