@@ -48,11 +48,16 @@ def batches(pool: Pool, prepare: Callable[[Example], Row]) -> Iterator[Batch[Row
 def rendered(example: Example, template: str, tokenizer: PreTrainedTokenizerFast | None) -> list[Segment]:
     """The row as text; RowError also where it is none that UTF-8 can write."""
     segments = render(example, template, tokenizer)
+    check_unicode(*[segment.text for segment in segments])
+    return segments
+
+
+def check_unicode(*texts: str) -> None:
+    """RowError where UTF-8 cannot write the texts."""
     try:
-        "".join([segment.text for segment in segments]).encode()
+        "".join(texts).encode()
     except UnicodeEncodeError:
         raise RowError("text is not valid Unicode (lone surrogate)") from None
-    return segments
 
 
 def given(example: Example, vocabulary: int) -> Given:

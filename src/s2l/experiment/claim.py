@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,9 @@ from typing import Any
 
 from s2l import __version__
 from s2l.config import BUILTIN
-from s2l.data.pool import digest_of_files
-from s2l.data.url import is_url
 from s2l.errors import RunFolderError, printable, shown
 from s2l.experiment.recipe import ExperimentSettings
-from s2l.files import read_record, sha256_of, write_json
+from s2l.files import read_record, write_json
 from s2l.run_folder import MANIFEST, locked
 
 RECIPE = "recipe.json"
@@ -57,20 +56,17 @@ def claimed(settings: ExperimentSettings, out: Path) -> Iterator[None]:
 
 def _inputs(settings: ExperimentSettings) -> dict[str, str]:
     """Digests of the files and models that cells rest on; those of a pool that is split stand with its parts."""
-    from s2l.target.evaluate import digests
+    from s2l.target.evaluate import digests, digests_of
 
     pool = settings.pool.paths if settings.split is None else ()
     options = [str(value) for method in settings.methods for value in method.set.values()]
-    read = [*pool, *filter(None, [settings.tokens.tokenizer]), *(value for value in options if Path(value).is_file())]
-
     models = [str(target.model) for target in settings.targets.values()]
     models += [proxy.model for proxy in settings.proxies.values()]
-    recorded = [Path(run) / MANIFEST for runs in settings.recorded.values() for run in runs]
-    found = {str(path): sha256_of(path) for path in recorded if path.is_file()}
-    found |= {name: sha256_of(Path(name)) for name in models if name != BUILTIN and Path(name).is_dir()}
-    found |= {path: digest_of_files((path,)) for path in pool if is_url(path)}
-    found |= {path: sha256_of(Path(path)) for path in read if path not in found and Path(path).exists()}
-    return digests(settings.evaluate.model_copy(update={"heldout": settings.heldout})) | found
+    folders = [name for name in models if name != BUILTIN and Path(name).is_dir()]
+    recorded = [str(Path(run) / MANIFEST) for runs in settings.recorded.values() for run in runs]
+    tokenizer = filter(None, [settings.tokens.tokenizer])
+    read = digests_of([*pool, *tokenizer, *filter(os.path.isfile, options), *folders, *recorded])
+    return digests(settings.evaluate.model_copy(update={"heldout": settings.heldout})) | read
 
 
 def _unchanged(before: dict[str, str], now: dict[str, str], out: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from s2l.config import PoolSettings, ProxySettings, RunSettings, SelectSettings, TokenSettings
 from s2l.data.pool import read_pool
 from s2l.errors import DataError, RunFolderError, SettingsError, printable
+from s2l.experiment.claim import RUNNING
 from s2l.files import read_record, write_json, written_whole
 from s2l.pipeline import run
 from s2l.progress import SILENT, Progress
@@ -18,7 +19,6 @@ from s2l.proxy.stage import PLAN
 from s2l.run_folder import RUN, RunFolder
 
 VIEW = "view.json"
-OF_THE_MACHINE = ("device", "threads", "batch_tokens")
 
 
 def proxy_run(
@@ -48,7 +48,7 @@ def as_begun(proxy: ProxySettings, out: Path, progress: Progress) -> ProxySettin
     if not (out / RUN).is_file():
         return proxy
     begun = RunFolder(out).claimed()["settings"]["proxy"]
-    kept = {name: begun[name] for name in OF_THE_MACHINE if begun[name] != getattr(proxy, name)}
+    kept = {name: begun[name] for name in sorted(RUNNING & begun.keys()) if begun[name] != getattr(proxy, name)}
     if kept:
         told = ", ".join(f"{name} {value}" for name, value in kept.items())
         progress.note(f"proxies/{out.name} goes on as it was begun: {told}; to begin it anew, remove that folder")

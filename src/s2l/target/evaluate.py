@@ -48,7 +48,7 @@ def evaluate(
     """
     settings.require()
     need_packages(settings)
-    _need_files(settings)
+    need_files(settings)
     with _held(out), _threads(settings.threads) as workers:
         evaluated = opened(str(model), settings, reading)
         asked, files = settings.model_dump(mode="json") | {"reading": _told(reading)}, digests(settings)
@@ -143,7 +143,12 @@ def answers(
 def digests(settings: EvaluateSettings) -> dict[str, str]:
     """sha256 of every local file or folder that is read, and of every URL."""
     paths = [*settings.heldout, *settings.data_of_tasks().values()]
-    paths += filter(None, [settings.summaries, settings.bertscore])
+    return digests_of([*paths, *filter(None, [settings.summaries, settings.bertscore])])
+
+
+def digests_of(paths: Iterable[str]) -> dict[str, str]:
+    """sha256 of every local file or folder among the paths, and of every URL."""
+    paths = list(dict.fromkeys(paths))
     remote = {path: digest_of_files((path,)) for path in paths if is_url(path)}
     return remote | {path: sha256_of(Path(path)) for path in paths if path not in remote and Path(path).exists()}
 
@@ -183,7 +188,7 @@ def need_packages(settings: EvaluateSettings) -> None:
         raise SettingsError(f"this needs {' and '.join(missing)}: {to_install('eval')}")
 
 
-def _need_files(settings: EvaluateSettings) -> None:
+def need_files(settings: EvaluateSettings) -> None:
     """An error of `s2l.errors`, before any work, for a file or folder that is not there."""
     alone = [place_and_config(path)[0] for path in settings.data_of_tasks().values()]
     for paths in (settings.heldout, *zip([*alone, *filter(None, [settings.summaries])])):

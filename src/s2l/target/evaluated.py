@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from s2l.config import PoolSettings, TokenSettings
 from s2l.data.encode import encode_chat, encode_plain, probe_tokenizer
 from s2l.data.pool import read_pool
-from s2l.data.prepare import rendered
-from s2l.data.templates import Segment, choose_template
+from s2l.data.prepare import check_unicode, rendered
+from s2l.data.templates import RowError, Segment, choose_template
 from s2l.data.tokens import tokenize
 from s2l.errors import DataError, S2LError, SettingsError
 from s2l.files import read_record
@@ -137,10 +137,12 @@ def _ends(template: str, tokenizer: PreTrainedTokenizerFast, model: PreTrainedMo
     return tuple(dict.fromkeys(int(end) for end in ends if end is not None))
 
 
-def check_unicode(place: str, *texts: str) -> None:
-    """DataError where UTF-8 cannot write one of a row's texts."""
-    if any("\ud800" <= character <= "\udfff" for text in texts if not text.isascii() for character in text):
-        raise DataError(f"{place}: text is not valid Unicode (lone surrogate); mend the row")
+def check_row(place: str, *texts: str) -> None:
+    """DataError, with the row's place, where UTF-8 cannot write one of its texts."""
+    try:
+        check_unicode(*texts)
+    except RowError as error:
+        raise DataError(f"{place}: {error}; mend the row") from None
 
 
 def text_of(segments: Sequence[Segment]) -> str:

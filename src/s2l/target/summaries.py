@@ -11,7 +11,7 @@ from s2l.errors import DataError, printable
 from s2l.ids import id_order
 from s2l.progress import SILENT, Progress
 from s2l.target.evaluate_settings import EvaluateSettings
-from s2l.target.evaluated import Evaluated, check_unicode, read_as, text_of
+from s2l.target.evaluated import Evaluated, check_row, read_as, text_of
 from s2l.target.generate import generate
 from s2l.types import Turn
 
@@ -38,7 +38,7 @@ def summaries(
         *before, answer = example.turns or (Turn("user", ""),)
         if answer.role != "assistant" or not answer.text.strip():
             raise DataError(f"{pool.rows.place(row)}: no response at the end of the row to compare with; leave it out")
-        check_unicode(pool.rows.place(row), *(turn.text for turn in example.turns), example.tools or "")
+        check_row(pool.rows.place(row), *(turn.text for turn in example.turns), example.tools or "")
         asked.append(evaluated.prompt(before, example.tools))
         references.append(answer.text)
     prompts = list(map(text_of, asked))

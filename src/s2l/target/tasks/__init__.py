@@ -12,7 +12,7 @@ from s2l.errors import DataError
 from s2l.ids import id_order
 from s2l.target.answers.symbolic import Prover
 from s2l.target.answers.verdict import gold_of, judge
-from s2l.target.evaluated import check_unicode
+from s2l.target.evaluated import check_row
 
 FOLDER = Path(__file__).parent
 SPLIT = "test"
@@ -37,7 +37,7 @@ def questions(task: str, path: str, config: str | None = None, limit: int | None
         question, gold = "\n".join(turn.text for turn in turns[:-1]), gold_of(turns[-1].text)
         if not question.strip() or not gold:
             raise DataError(f"{pool.rows.place(row)}: no {'answer' if question.strip() else 'question'}; mend the row")
-        check_unicode(pool.rows.place(row), question, gold)
+        check_row(pool.rows.place(row), question, gold)
         id_ = pool.rows.ids[row].decode()
         rows.append({"id": id_, "question": question, "answer": gold, "task": task, "of": len(pool)})
     return {SPLIT: datasets.Dataset.from_list(rows[:limit])}
