@@ -1,6 +1,8 @@
 """A pool of 300 rows, every question in two styles; a recipe for it; and stages that need no training."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,27 @@ def settings_of(pool: Path, **changes: Any) -> ExperimentSettings:
 def write_pool(folder: Path) -> Path:
     """The rows as a file."""
     return write_jsonl(folder / "pool.jsonl", question_rows())
+
+
+class Counted:
+    """A progress that counts the units of every stage: `done` of `stages`, both by name and unit."""
+
+    def __init__(self) -> None:
+        self.stages: dict[tuple[str, str], int | None] = {}
+        self.done: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def stage(self, name: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        """Count what it is told."""
+        self.stages[name, unit] = total
+
+        def advance(units: int) -> None:
+            self.done[name, unit] += units
+
+        yield advance
+
+    def note(self, line: str) -> None:
+        """Nothing to count."""
 
 
 class Made:

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from experiment_toys import Diverging, Made, recipe_of, settings_of, write_pool
+from experiment_toys import Counted, Diverging, Made, recipe_of, settings_of, write_pool
 
 from s2l.errors import DataError, NumericsError, RunFolderError, SettingsError
 from s2l.experiment.costs import proxy_cost
@@ -179,9 +179,12 @@ def test_a_recipe_that_would_not_compare_is_refused(change, named, finished, poo
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_cell_that_fails_is_left_out_and_named(processes, finished, pool, tmp_path):
     _, whole, _ = finished
-    settings, out = settings_of(pool), tmp_path / "out"
+    settings, out, told = settings_of(pool), tmp_path / "out", Counted()
     with pytest.raises(NumericsError, match=r"2 cells failed.*tiny/s2l/20pct-epochs/seed-1: the loss of step 3 is nan"):
-        experiment(settings, out, Diverging().stages, processes=processes)
+        experiment(settings, out, Diverging().stages, told, processes=processes)
+    first = {("proxies, and draws from them", "proxies"): 2} if processes > 1 else {}
+    for stage, total in {**first, ("experiment", "cells"): 10}.items():
+        assert told.stages[stage] == told.done[stage] == total
     found = reported(settings, out)
     assert found["cells"] == {"done": 8, "all": 10}
     why = "the loss of step 3 is nan"

@@ -52,13 +52,11 @@ def experiment(
         for cell in bench.cells:
             bench.clear(cell)
         waiting = [cell for cell in bench.cells if not bench.is_done(cell)]
-        with progress.stage("experiment", len(waiting), "cells") as advance:
-            done = side_by_side(bench, waiting, processes) if processes > 1 else in_turn(bench, waiting)
-            for cell, failure in done:
-                if failure is not None:
-                    bench.fail(cell, failure)
-                    progress.note(f"{cell.folder} failed, and is left out: {failure}")
-                advance(1)
+        done = side_by_side(bench, waiting, processes) if processes > 1 else in_turn(bench, waiting)
+        for cell, failure in done:
+            if failure is not None:
+                bench.fail(cell, failure)
+                progress.note(f"{cell.folder} failed, and is left out: {failure}")
         failed = bench.failures()
         found = write_report(settings, out, bench.results(), bench.starts(), bench.split, failed)
     if failed:

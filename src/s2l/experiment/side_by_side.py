@@ -23,8 +23,10 @@ Done = tuple[Cell, str | None]
 
 def in_turn(bench: Bench, cells: Sequence[Cell]) -> Iterator[Done]:
     """Work on the cells in their order."""
-    for cell in cells:
-        yield cell, _failure(bench.work, cell)
+    with bench.progress.stage("experiment", len(cells), "cells") as advance:
+        for cell in cells:
+            yield cell, _failure(bench.work, cell)
+            advance(1)
 
 
 def side_by_side(bench: Bench, cells: Sequence[Cell], processes: int) -> Iterator[Done]:
@@ -37,16 +39,22 @@ def side_by_side(bench: Bench, cells: Sequence[Cell], processes: int) -> Iterato
     for cell in cells:
         if not bench.is_chosen(cell):
             of_run.setdefault(bench.run_of(cell), []).append(cell)
-    chosen = _done(bench, [Part(True, tuple(of)) for of in of_run.values()], processes)
-    failed = {cell: failure for cell, failure in chosen if failure is not None}
-    yield from failed.items()
-    yield from _done(bench, [Part(False, (cell,)) for cell in cells if cell not in failed], processes)
+    failed: dict[Cell, str] = {}
+    if of_run:
+        with bench.progress.stage("proxies, and draws from them", len(of_run), "proxies") as advance:
+            for part in _parts(bench, [Part(True, tuple(of)) for of in of_run.values()], processes):
+                failed |= {cell: failure for cell, failure in part.done if failure is not None}
+                advance(1)
+        yield from failed.items()
+    left = [cell for cell in cells if cell not in failed]
+    with bench.progress.stage("experiment", len(left), "cells") as advance:
+        for part in _parts(bench, [Part(False, (cell,)) for cell in left], processes):
+            yield from part.done
+            advance(1)
 
 
-def _done(bench: Bench, parts: Sequence[Part], processes: int) -> Iterator[Done]:
-    job = Benches(bench.settings, bench.out, bench.stages)
-    for part in local.run(job, parts, processes, lambda _units: None):
-        yield from part.done
+def _parts(bench: Bench, parts: Sequence[Part], processes: int) -> Iterator[Part]:
+    return local.run(Benches(bench.settings, bench.out, bench.stages), parts, processes, lambda _units: None)
 
 
 @dataclass(frozen=True)

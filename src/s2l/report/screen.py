@@ -15,6 +15,8 @@ from s2l.progress import Advance
 SLOW = 60.0
 """Without a terminal, a stage says how far it is once in so many seconds."""
 
+PERIODS = ((1, "s"), (60, "min"), (3600, "h"))
+
 
 class Screen:
     """Draws progress on a terminal; writes a line a stage, and one a minute, elsewhere."""
@@ -50,7 +52,7 @@ class Screen:
 
             def advance(units: int) -> None:
                 speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-                bar.update(task, advance=units, rate=f"{_short(speed)} {unit}/s" if speed else "")
+                bar.update(task, advance=units, rate=_rate(speed, unit) if speed else "")
 
             yield advance
 
@@ -67,7 +69,7 @@ class Screen:
                 told = now
                 rate = done / (now - start)
                 left = f" of {_short(total)}, {duration((total - done) / rate)} left" if total and rate else ""
-                self.note(f"{name}: {_short(done)} {unit}{left} ({_short(rate)} {unit}/s)")
+                self.note(f"{name}: {_short(done)} {unit}{left} ({_rate(rate, unit)})")
 
         yield advance
 
@@ -82,6 +84,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _rate(speed: float, unit: str) -> str:
+    """`19.8k tokens/s`; of units that take longer, `7 cells/min` or `3 cells/h`."""
+    per = next((per for per in PERIODS if speed * per[0] >= 1), PERIODS[-1])
+    return f"{_short(speed * per[0])} {unit}/{per[1]}"
 
 
 def _short(number: float) -> str:
