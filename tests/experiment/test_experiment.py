@@ -198,6 +198,44 @@ def test_a_cell_that_fails_is_left_out_and_named(processes, finished, pool, tmp_
     assert len(rest.calls) == 4, "two cells, trained and evaluated; nothing is drawn again"
 
 
+def test_every_cell_has_its_own_steps_and_answers_where_it_was_asked(pool, tmp_path):
+    tests = write_jsonl(tmp_path / "gsm8k.jsonl", [{"question": "1 + 1?", "answer": "2"}])
+    asked = {"tasks": ["gsm8k"], "data": [f"gsm8k={tests}"], "threads": 1}
+    blocks = [{"budgets": ["20%", "50%"]}, {"matching": "steps", "budgets": ["20%"], "methods": ["random"]}]
+    settings = settings_of(pool, evaluate=asked, answer_at=["20%"], blocks=blocks, seeds=1, keep_models=True)
+    answered = {}
+
+    class Asking(Made):
+        def evaluate(self, model, settings, out, progress, reading):
+            answered[model.relative_to(tmp_path / "out" / "cells" / "tiny").parts[:-3]] = settings.tasks
+            assert settings.heldout
+            right = {task: {"accuracy": 0.5, "questions": 1} for task in settings.tasks}
+            return {**super().evaluate(model, settings, out, progress, reading), "tasks": right}
+
+    made = Asking()
+    found = experiment(settings, tmp_path / "out", made.stages)
+    groups = {(group["method"], group["budget"], group["matching"]): group for group in found["groups"]}
+    assert {key: group["training"]["steps"] for key, group in groups.items()} == {
+        ("full", "100%", "epochs"): 27,
+        **{
+            (method, budget, "epochs"): steps
+            for method in ("s2l", "random")
+            for budget, steps in (("20%", 5), ("50%", 13))
+        },
+        ("random", "20%", "steps"): 27,
+    }
+    assert answered == {
+        ("full",): ("gsm8k",),
+        **{(method, "20pct-epochs"): ("gsm8k",) for method in ("s2l", "random")},
+        **{(method, "50pct-epochs"): () for method in ("s2l", "random")},
+        ("random", "20pct-steps"): ("gsm8k",),
+    }
+    assert {key for key, group in groups.items() if "tasks.gsm8k" in group["outcomes"]} == {
+        key for key in groups if key[1] != "50%"
+    }
+    assert len(list(tmp_path.glob("out/cells/**/made.json"))) == 6, "keep_models"
+
+
 def test_held_out_rows_are_read_as_the_pools_and_none_stands_in_it(tmp_path):
     rows = [{"ask": f"Add {i} and 2.", "say": f"{i + 2}", "output": "no", "kind": "ab"[i % 2]} for i in range(80)]
     pool, heldout = write_jsonl(tmp_path / "pool.jsonl", rows[:60]), write_jsonl(tmp_path / "held.jsonl", rows[60:])

@@ -1,6 +1,7 @@
 """Fine-tuning: our batches and labels, the loss, going on after a stop, adapters, training on from what is there."""
 
 import json
+import os
 import random
 import shutil
 from contextlib import contextmanager
@@ -266,6 +267,37 @@ def test_adapters_name_their_base_and_merge_into_it(llama, toy_pool, tmp_path) -
         train(rows, asked(lora_rank=2), tmp_path / "no")
     with pytest.raises(SettingsError, match="adapters itself"):
         train(rows, on.model_copy(update={"lora_rank": 2}), tmp_path / "no")
+
+
+@pytest.fixture(params=["from scratch", "published"])
+def base(request, toy_pool, tmp_path) -> str:
+    """A model to train on from: one that was trained here, or somebody else's."""
+    if request.param == "published":
+        if (folder := os.environ.get("S2L_SMALL_MODEL")) is None:
+            pytest.skip("NO PUBLISHED MODEL IS TRAINED: S2L_SMALL_MODEL must name the folder of one, as stories260K")
+        return folder
+    first = asked(epochs=4)
+    train(rows_for(toy_pool, first), first, tmp_path / "base")
+    return str(tmp_path / "base" / "model")
+
+
+@pytest.mark.parametrize("lora_rank", [None, 4])
+def test_a_model_learns_by_all_its_weights_and_by_adapters(lora_rank, base, toy_pool, tmp_path) -> None:
+    settings = asked(model=base, lora_rank=lora_rank, learning_rate=5e-3, epochs=4)
+    rows = rows_for(toy_pool, settings)
+    record = train(rows, settings, tmp_path / "out")
+    start = load_model(Path(base), rows.tokenizer, 64)
+    first = batches_of(record, rows)[0]
+    nll = sum(loss_of_one_row(start, rows.tokens, row) * rows.tokens.response_lengths[row] for row in first)
+    assert record["first_losses"][0] == pytest.approx(nll / rows.tokens.response_lengths[first].sum(), abs=1e-4)
+    assert np.mean(record["last_losses"][-3:]) < np.mean(record["first_losses"][:3]) - 0.02
+    assert (record["trained_parameters"] < record["parameters"]) == (lora_rank is not None)
+    trained = tmp_path / "out" / "model"
+    learned = load_model(trained, tokenizer_in(trained), 64)
+    moved = {name for name, value in learned.state_dict().items() if not torch.equal(value, start.state_dict()[name])}
+    assert moved and any("embed" in name for name in moved) == (lora_rank is None)
+    loss = [sum(loss_of_one_row(model, rows.tokens, row) for row in first) for model in (start, learned)]
+    assert loss[1] < loss[0]
 
 
 def test_bfloat16_trains_and_keeps_float32(llama, toy_pool, tmp_path, padded) -> None:
