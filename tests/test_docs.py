@@ -23,6 +23,7 @@ from s2l.types import STATISTICS
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "s2l"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DATED = sorted((ROOT / "docs" / "experiments").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OTHERS = {"--index-url", "--nproc-per-node"}
 PLUGIN = """
@@ -60,7 +61,7 @@ def rows_of_tables(page):
     ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *DATED], ids=lambda page: page.name)
 def test_relative_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)]+)\)", text_of(page)):
         if link.startswith("https://"):

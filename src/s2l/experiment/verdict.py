@@ -47,7 +47,7 @@ def _seeds(seeds: tuple[int, ...]) -> str:
 def payoff(rows: float | None, chosen: int, pool_rows: int, unit: str) -> str:
     """From how many rows on it is cheaper; said of this pool too."""
     if rows is None:
-        why = "selecting costs as much a row as training on it"
+        why = "selecting costs at least as much a row as training on it"
         return f"never cheaper than full training of this target in {unit}: {why}"
     here = "cheaper here" if pool_rows > rows else "dearer here"
     return (

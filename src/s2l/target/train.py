@@ -33,7 +33,7 @@ from s2l.types import Tokens
 LOSSES = "losses.json"
 FIRST = 20
 OF_NO_CONSEQUENCE = frozenset({"report_to", "resume_points", "rows_at_once", "batch_tokens", "device", "threads"})
-"""But for the last bits, and for what the plan keeps once a step is done."""
+"""But for the last bits, dropout of rows in other passes, and what the plan keeps once a step is done."""
 
 
 def train(rows: TargetRows, settings: TrainSettings, out: Path, progress: Progress = SILENT) -> dict[str, Any]:
