@@ -61,6 +61,7 @@ def ways() -> dict[str, Way]:
         "paper": Way({}),
         "balance=source": Way({}, True),
         **alone,
+        "start=kmeans++": Way({"start": "kmeans++"}),
         "sample=20": Way({"sample": 20}),
         "balance, inside": Way({"inside": "source"}, True),
         "preset": Way(AUTHORS, True),

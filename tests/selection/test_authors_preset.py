@@ -26,7 +26,7 @@ from toy_runs import FLAGS, SETTINGS, kept_ids, manifest, s2l, verdicts
 from toy_runs import FOLDER as RUN_FOLDER
 
 AUTHORS = PRESETS["authors"]
-FOLDER = "s2l-11pct-iterations-21-inside-source-start-random-sample-256-small-last-balance-source"
+FOLDER = "s2l-11pct-iterations-21-inside-source-sample-256-small-last-balance-source"
 
 
 def shares(sizes, budget):
