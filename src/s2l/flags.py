@@ -55,7 +55,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "template": "alpaca",
         "method": "s2l",
         "balance": "source",
-        "set": {"inside": "source", "sample": 256, "iterations": 21, "small": "last"},
+        "set": {"inside": "source", "start": "random", "sample": 256, "iterations": 21, "small": "last"},
     },
 }
 """Flags set at once, and what `--set` is given; docs/authors.md says why each."""

@@ -128,7 +128,7 @@ def test_small_clusters_are_one_group_of_each_source_and_come_last():
     assert [selection.reasons[i] for i in selection.reason_N].count(told) == last["b"]["rows"]
 
 
-@pytest.mark.parametrize("name", sorted(AUTHORS["set"].keys() - {"small"}))
+@pytest.mark.parametrize("name", sorted(AUTHORS["set"].keys() - {"small", "start"}))
 def test_each_setting_of_the_clusters_matters_alone(name):
     recorded, default = record(decaying(4000, noise=0.3)), get("s2l").settings().model_dump()
     all_but_one = AUTHORS["set"] | {name: default[name]}

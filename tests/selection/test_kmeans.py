@@ -48,31 +48,33 @@ def test_scikit_learn_ends_at_the_same_inertia_on_loss_trajectories():
 
 def test_inertia_is_within_two_percent_of_scikit_learn_over_ten_seeds():
     losses_NT = decaying(5000)
-    ours = [kmeans(losses_NT, make_ids(5000), 30, seed).inertia for seed in range(10)]
+    ours = [kmeans(losses_NT, make_ids(5000), 30, seed, start="kmeans++").inertia for seed in range(10)]
     theirs = [KMeans(30, n_init=1, tol=1e-6, max_iter=100, random_state=s).fit(losses_NT).inertia_ for s in range(10)]
     assert np.mean(ours) < 1.02 * np.mean(theirs)
 
 
 def test_inertia_of_a_small_pool_is_that_of_scikit_learn_from_the_same_kind_of_seeding():
     losses_NT = decaying(1500)
-    ours = [kmeans(losses_NT, make_ids(1500), 30, seed).inertia for seed in range(10)]
+    ours = [kmeans(losses_NT, make_ids(1500), 30, seed, start="kmeans++").inertia for seed in range(10)]
     plain = [kmeans_plusplus(losses_NT, 30, random_state=seed, n_local_trials=1)[0] for seed in range(10)]
     theirs = [KMeans(30, init=start, n_init=1, tol=1e-6, max_iter=100).fit(losses_NT).inertia_ for start in plain]
     assert np.mean(ours) < 1.02 * np.mean(theirs)
 
 
 @pytest.mark.parametrize("kernel", ["own", "faiss"])
-@pytest.mark.parametrize("n_clusters", [1, 7, 100])
-def test_kernel_chunks_threads_and_where_the_grid_lies_do_not_change_one_bit(monkeypatch, tmp_path, n_clusters, kernel):
+@pytest.mark.parametrize(("n_clusters", "start"), [(1, "kmeans++"), (7, "random"), (100, "kmeans++"), (100, "random")])
+def test_kernel_chunks_threads_and_where_the_grid_lies_do_not_change_one_bit(
+    monkeypatch, tmp_path, n_clusters, start, kernel
+):
     losses_NT = decaying(2000)
-    first = kmeans(losses_NT, make_ids(2000), n_clusters, 3)
+    first = kmeans(losses_NT, make_ids(2000), n_clusters, 3, start=start)
     for chunk, task, blas_threads, in_memory in [(7, 3, 1, 2**30), (500, 1, 2, 0), (10**5, 1, 1, 0)]:
         monkeypatch.setattr(chunks, "CHUNK", chunk)
         monkeypatch.setattr(chunks, "TASK", task)
         monkeypatch.setattr(arrays, "IN_MEMORY", in_memory)
         monkeypatch.setattr(nearest, "PRODUCT", 10 ** (2 + blas_threads))
         with threadpool_limits(blas_threads):
-            again = kmeans(losses_NT, make_ids(2000), n_clusters, 3, kernel=kernel, folder=tmp_path)
+            again = kmeans(losses_NT, make_ids(2000), n_clusters, 3, start=start, kernel=kernel, folder=tmp_path)
         assert again.label_N.tobytes() == first.label_N.tobytes()
         assert again.distance_N.tobytes() == first.distance_N.tobytes()
         assert again.centroids_KD.tobytes() == first.centroids_KD.tobytes()

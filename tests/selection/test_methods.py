@@ -123,11 +123,13 @@ def test_s2l_and_random_draw_by_different_numbers():
     assert abs(np.corrcoef(ours, random)[0, 1]) < 0.1
 
 
+@pytest.mark.parametrize("start", ["random", "kmeans++"])
 @pytest.mark.parametrize("representation", ["raw", "log", "z-normalised", "differences"])
-def test_noise_of_a_thousandth_keeps_most_of_the_subset(representation):
+def test_noise_of_a_thousandth_keeps_most_of_the_subset(representation, start):
     losses_NT = decaying(5000)
     noisy_NT = np.abs(losses_NT + np.random.default_rng(1).normal(0, 1e-3, losses_NT.shape))
     kept_N, again_N = (
-        draw(plan(losses, representation=representation), record(losses), 550) for losses in (losses_NT, noisy_NT)
+        draw(plan(losses, representation=representation, start=start), record(losses), 550)
+        for losses in (losses_NT, noisy_NT)
     )
     assert (kept_N & again_N).sum() > 0.75 * 550, "chance is 11 %"

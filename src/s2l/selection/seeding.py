@@ -43,7 +43,10 @@ def seed_rows(points: Points, ids: Shaped[np.ndarray, " N"], n_clusters: int, se
 
 
 def random_rows(points: Points, ids: Shaped[np.ndarray, " N"], n_clusters: int, seed: int) -> Int[np.ndarray, " K"]:
-    """Rows to start from, uniformly at random, no two alike; fewer where there are not so many distinct ones."""
+    """Rows to start from, uniformly at random, no two alike; fewer where there are not so many distinct ones.
+
+    Only then are all rows looked at, one by one.
+    """
     rows: list[int] = []
     seen: set[bytes] = set()
     for row in np.argsort(keyed.keys(seed, "kmeans/start", ids), kind="stable"):
