@@ -72,7 +72,7 @@ def test_the_miniature_is_as_small_as_it_says():
     ours, theirs = without_embeddings(proxy), without_embeddings(target)
     assert theirs <= 1.9e6 and 4.4 <= theirs / ours <= 5
     assert settings.split.pool == "20000" and settings.evaluate.limit == 200 and settings.answer_at == ("11%",)
-    assert len([cell for cell in cells_of(settings) if cell.seed == 0]) == 7 * 3 + 2 + 1
+    assert len([cell for cell in cells_of(settings) if cell.seed == 0]) == 7 * 3 + 1 + 3 + 1
 
 
 def test_full_is_trained_once_a_seed_and_budgets_are_drawn_together():
