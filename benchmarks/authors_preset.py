@@ -40,8 +40,6 @@ from s2l.selection.select import line_up
 from s2l.types import Plan, Recorded, Trajectories
 
 AUTHORS = PRESETS["authors"]["set"]
-PAPER = {"start": "kmeans++"}
-"""The default when this was first run; the paper leaves the start open."""
 BANDS = (0, 300, 500, 700, 10_000)
 """Sources with so many rows or more are told together."""
 
@@ -57,16 +55,14 @@ class Way:
 
 def ways() -> dict[str, Way]:
     """The paper's, each difference alone, the preset, and the preset without each."""
-    alone = {f"{name}={value}": Way(PAPER | {name: value}) for name, value in AUTHORS.items()}
-    without = {
-        f"preset without {name}": Way(PAPER | {n: v for n, v in AUTHORS.items() if n != name}, True) for name in AUTHORS
-    }
+    alone = {f"{name}={value}": Way({name: value}) for name, value in AUTHORS.items()}
+    without = {f"preset without {name}": Way({n: v for n, v in AUTHORS.items() if n != name}, True) for name in AUTHORS}
     return {
-        "paper": Way(PAPER),
-        "balance=source": Way(PAPER, True),
+        "paper": Way({}),
+        "balance=source": Way({}, True),
         **alone,
-        "sample=20": Way(PAPER | {"sample": 20}),
-        "balance, inside": Way(PAPER | {"inside": "source"}, True),
+        "sample=20": Way({"sample": 20}),
+        "balance, inside": Way({"inside": "source"}, True),
         "preset": Way(AUTHORS, True),
         "preset without balance": Way(AUTHORS),
         **without,

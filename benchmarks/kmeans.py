@@ -72,7 +72,7 @@ def main() -> None:
     jobs = {"ours": ours("own")} | {name: peers[name] for name in args.peers}
     extra = extra_memory(jobs["ours"])
     found.clear()
-    with_seeding = extra_memory(lambda: kmeans(losses_NT, ids, CLUSTERS, 0, start="kmeans++", max_iterations=2))
+    with_seeding = extra_memory(lambda: kmeans(losses_NT, ids, CLUSTERS, 0, max_iterations=2))
     seconds = in_turns(jobs, args.repeats)
     save(
         args.out,

@@ -138,9 +138,10 @@ def read(run: Path) -> tuple[Rows, Recorded, str]:
 
 def drawn_from(run: Path, method: str) -> Drawn:
     rows, seen, signal = read(run)
-    options = {"start": "kmeans++"} if method == "s2l" else {}
-    asked = [SelectSettings(method=method, options=options, budgets=(budget,)) for budget in BUDGETS]
-    kept = [[select(rows, seen, settings, draw)[0].kept_N for draw in range(DRAWS)] for settings in asked]
+    kept = [
+        [select(rows, seen, SelectSettings(method=method, budgets=(budget,)), draw)[0].kept_N for draw in range(DRAWS)]
+        for budget in BUDGETS
+    ]
     return Drawn(np.array(kept), signal)
 
 

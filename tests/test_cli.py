@@ -210,7 +210,7 @@ def test_each_way_to_draw_has_a_folder_of_its_own(own_run: Path) -> None:
     ways: list[tuple[str, ...]] = [
         ("--set", "clusters=5"),
         ("--set", "representation=differences", "--set", "clusters=5"),
-        ("--set", "start=kmeans++"),
+        ("--set", "start=random"),
         ("--balance", "source"),
         ("--seed", "1"),
         ("--method", "random", "--seed", "1"),
@@ -220,7 +220,7 @@ def test_each_way_to_draw_has_a_folder_of_its_own(own_run: Path) -> None:
     assert names == [
         "s2l-12-clusters-5",
         "s2l-12-clusters-5-representation-differences",
-        "s2l-12-start-kmeans++",
+        "s2l-12-start-random",
         "s2l-12-balance-source",
         "s2l-12-seed-1",
         "random-12-seed-1",

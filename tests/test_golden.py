@@ -25,7 +25,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "s2l, log, stable": {"options": {"clusters": 10, "representation": "log", "within": "stable"}},
     "s2l, differences, central": {"options": {"clusters": 10, "representation": "differences", "within": "central"}},
     "s2l, balanced over sources": {"options": {"clusters": 10}, "balance": "source"},
-    "s2l, k-means++": {"options": {"clusters": 10, "start": "kmeans++"}},
+    "s2l, from random rows": {"options": {"clusters": 10, "start": "random"}},
     "random": {"method": "random"},
 }
 BUDGETS = ("10%", "30")

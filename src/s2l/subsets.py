@@ -30,7 +30,7 @@ from s2l.types import Recorded, Rows, Selection
 if TYPE_CHECKING:
     import datasets
 
-PLAIN = re.compile(r"[\w+-]+(\.\w+)*", re.ASCII)
+PLAIN = re.compile(r"[\w-]+(\.\w+)*", re.ASCII)
 
 
 @dataclass(frozen=True)

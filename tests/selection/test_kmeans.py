@@ -48,14 +48,14 @@ def test_scikit_learn_ends_at_the_same_inertia_on_loss_trajectories():
 
 def test_inertia_is_within_two_percent_of_scikit_learn_over_ten_seeds():
     losses_NT = decaying(5000)
-    ours = [kmeans(losses_NT, make_ids(5000), 30, seed, start="kmeans++").inertia for seed in range(10)]
+    ours = [kmeans(losses_NT, make_ids(5000), 30, seed).inertia for seed in range(10)]
     theirs = [KMeans(30, n_init=1, tol=1e-6, max_iter=100, random_state=s).fit(losses_NT).inertia_ for s in range(10)]
     assert np.mean(ours) < 1.02 * np.mean(theirs)
 
 
 def test_inertia_of_a_small_pool_is_that_of_scikit_learn_from_the_same_kind_of_seeding():
     losses_NT = decaying(1500)
-    ours = [kmeans(losses_NT, make_ids(1500), 30, seed, start="kmeans++").inertia for seed in range(10)]
+    ours = [kmeans(losses_NT, make_ids(1500), 30, seed).inertia for seed in range(10)]
     plain = [kmeans_plusplus(losses_NT, 30, random_state=seed, n_local_trials=1)[0] for seed in range(10)]
     theirs = [KMeans(30, init=start, n_init=1, tol=1e-6, max_iter=100).fit(losses_NT).inertia_ for start in plain]
     assert np.mean(ours) < 1.02 * np.mean(theirs)

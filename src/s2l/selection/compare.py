@@ -197,16 +197,7 @@ def _purity(recorded: Recorded, units_ND: Vectors | None, seed: int, progress: P
 
     def found(features_ND: Features) -> Purity:
         folder = trajectories.folder
-        clusters = kmeans(
-            features_ND,
-            trajectories.ids,
-            CLUSTERS,
-            seed,
-            at_most=True,
-            start="kmeans++",
-            folder=folder,
-            progress=progress,
-        )
+        clusters = kmeans(features_ND, trajectories.ids, CLUSTERS, seed, at_most=True, folder=folder, progress=progress)
         return purity_of(clusters.label_N, source_N, trajectories.ids, seed)
 
     by_embeddings = None if units_ND is None else found(units_ND)

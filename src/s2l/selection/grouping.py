@@ -36,7 +36,7 @@ class ClusterSettings(config.Settings):
     inside: Literal["pool", "source"] = Field(
         "pool", description="Cluster all rows together (the paper), or those of each source, K clusters in each."
     )
-    start: Start = Field("random", description="Where k-means starts: rows at random, or k-means++.")
+    start: Start = Field("kmeans++", description="Where k-means starts: k-means++, or rows at random.")
     sample: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Rows per cluster that k-means is fitted on; all rows if not given (the paper)."
     )

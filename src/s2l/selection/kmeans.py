@@ -48,7 +48,7 @@ def kmeans(
     seed: int,
     *,
     at_most: bool = False,
-    start: Start = "random",
+    start: Start = "kmeans++",
     initial_KD: Float[np.ndarray, "K D"] | None = None,
     max_iterations: int = 100,
     tolerance: float = 1e-6,
@@ -56,7 +56,7 @@ def kmeans(
     folder: Path | None = None,
     progress: Progress = SILENT,
 ) -> Clustering:
-    """Lloyd's algorithm from rows at random, by k-means++ or from `initial_KD`; rows in ascending order of their ids.
+    """Lloyd's algorithm from k-means++, from rows at random or from `initial_KD`; rows in ascending order of their ids.
 
     Stops when assignments stand still, the relative change of inertia is below `tolerance`, or after `max_iterations`.
     at_most: where fewer distinct rows exist than `n_clusters`, make as many clusters as there are instead of failing.

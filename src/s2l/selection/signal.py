@@ -121,4 +121,4 @@ def _agreement(losses_NT: Float[np.ndarray, "N T"], ids: Shaped[np.ndarray, " N"
 def _clusters(
     features_ND: Float[np.ndarray, "N D"], ids: Shaped[np.ndarray, " N"], n_clusters: int, seed: int
 ) -> Clustering:
-    return kmeans(features_ND, ids, n_clusters, seed, at_most=True, start="kmeans++", max_iterations=ITERATIONS)
+    return kmeans(features_ND, ids, n_clusters, seed, at_most=True, max_iterations=ITERATIONS)

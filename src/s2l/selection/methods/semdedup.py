@@ -45,14 +45,7 @@ def plan(recorded: Recorded, settings: Settings, seed: int, progress: Progress) 
     require_room("semdedup", len(ids), lambda rows: (6 * units_ND.shape[1] + 64) * rows + 32 * COSINES)
     clusters = settings.clusters or max(1, len(ids) // ROWS_IN_A_CLUSTER)
     clustering = kmeans(
-        units_ND / UNITS,
-        ids,
-        clusters,
-        seed,
-        at_most=True,
-        start="kmeans++",
-        max_iterations=ITERATIONS,
-        progress=progress,
+        units_ND / UNITS, ids, clusters, seed, at_most=True, max_iterations=ITERATIONS, progress=progress
     )
     similarity_N = np.empty(len(ids))
     order = np.lexsort((-clustering.distance_N, clustering.label_N))
