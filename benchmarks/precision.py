@@ -1,11 +1,10 @@
-"""How much of a subset changes when the losses are scored in bfloat16, and when they move by 1e-6 nats; both starts.
+"""How much of a subset changes when the losses are scored in bfloat16, and when they move by 1e-6 nats.
 
     python benchmarks/precision.py --run RUN --out results.json
 
 RUN is a finished run recorded in float32. Its checkpoints are scored again in bfloat16; S2L then draws 11 % from the
 float32 losses, from the bfloat16 losses, and from the float32 losses with uniform noise of ±1e-6 and ±1e-3, all with
-the run's own seed, and from the float32 losses with another seed for k-means or for everything, for comparison. All of
-it twice: k-means starts from rows at random, and by k-means++.
+the run's own seed, and from the float32 losses with another seed for k-means or for everything, for comparison.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -32,10 +31,9 @@ from s2l.proxy import checkpoints
 from s2l.proxy.plan import PLAN, Plan
 from s2l.run_folder import RunFolder
 from s2l.scoring.record import record
-from s2l.selection.kmeans import Start
 from s2l.selection.select import select
 from s2l.trajectories import store
-from s2l.types import Recorded, Selection, Trajectories
+from s2l.types import Recorded, Trajectories
 
 BUDGET = "11%"
 
@@ -55,47 +53,37 @@ def main() -> None:
     exact = store.load(folder.trajectories, plan.saves)
     found = [checkpoint for step in plan.saves if (checkpoint := checkpoints.find(folder.proxy, step))]
 
-    def chosen(trajectories: Trajectories, draw_seed: int, options: Mapping[str, Any]) -> Selection:
+    def chosen(trajectories: Trajectories, draw_seed: int, options: Mapping[str, Any] | None = None) -> Bool[Any, " N"]:
         recorded = Recorded(trajectories, rows.source_N[scorable], rows.sources, lengths_N)
-        settings = SelectSettings(budgets=(BUDGET,), options=dict(options))
-        return select(rows, recorded, settings, draw_seed)[0]
+        settings = SelectSettings(budgets=(BUDGET,), options=dict(options or {}))
+        return select(rows, recorded, settings, draw_seed)[0].kept_N
 
+    reference = chosen(exact, seed)
     with TemporaryDirectory() as scratch:
         rough = record(tokens, found, replace(plan, precision="bfloat16"), Path(scratch), SILENT, str)
         difference = np.abs(rough.losses_NT - exact.losses_NT)
+        others = {
+            "bfloat16": chosen(rough, seed),
+            "noise_1e-6": chosen(noisy(exact, 1e-6), seed),
+            "noise_1e-3": chosen(noisy(exact, 1e-3), seed),
+            "another_seed_of_kmeans": chosen(exact, seed, {"cluster_seed": seed + 1}),
+            "another_seed": chosen(exact, seed + 1),
+        }
         spearman = float(spearmanr(rough.losses_NT[:, -1], exact.losses_NT[:, -1]).statistic)
-        overlap, inertia = {}, {}
-        for start in get_args(Start):
-            reference = chosen(exact, seed, {"start": start})
-            others = {
-                "bfloat16": chosen(rough, seed, {"start": start}),
-                "noise_1e-6": chosen(noisy(exact, 1e-6), seed, {"start": start}),
-                "noise_1e-3": chosen(noisy(exact, 1e-3), seed, {"start": start}),
-                "another_seed_of_kmeans": chosen(exact, seed, {"start": start, "cluster_seed": seed + 1}),
-                "another_seed": chosen(exact, seed + 1, {"start": start}),
-            }
-            overlap[start] = {name: shared(reference.kept_N, other.kept_N) for name, other in others.items()}
-            inertia[start] = reference.facts["inertia"]
-    budget = int(reference.kept_N.sum())
+    budget = int(reference.sum())
     save(
         args.out,
         {
             "rows": len(rows.ids),
             "scorable": len(tokens),
             "chosen": budget,
-            "overlap": overlap,
-            "inertia": inertia,
+            "overlap": {name: round(float((kept & reference).sum() / budget), 4) for name, kept in others.items()},
             "overlap_by_chance": round(budget / len(tokens), 4),
             "mean_abs_diff_bf16": float(difference.mean()),
             "max_abs_diff_bf16": float(difference.max()),
             "spearman_bf16_last_checkpoint": spearman,
         },
     )
-
-
-def shared(kept_N: Bool[np.ndarray, " N"], other_N: Bool[np.ndarray, " N"]) -> float:
-    """Share of the rows kept that the other keeps too."""
-    return round(float((kept_N & other_N).sum() / kept_N.sum()), 4)
 
 
 def noisy(trajectories: Trajectories, size: float) -> Trajectories:
