@@ -25,7 +25,7 @@ SOURCE = ROOT / "src" / "s2l"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 DATED = sorted((ROOT / "docs" / "experiments").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OTHERS = {"--index-url", "--nproc-per-node"}
+OTHERS = {"--index-url", "--nproc-per-node", "--multi_gpu", "--num_processes"}
 PLUGIN = """
 def pytest_sessionstart(session):
     from s2l.selection import methods
@@ -98,7 +98,7 @@ def test_every_flag_exists():
     for script in (ROOT / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'add_argument\("(--[\w-]+)"', text_of(script)))
     for page in PAGES:
-        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text_of(page)):
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z_-]*", text_of(page)):
             assert flag in known, f"{page.name}: {flag}"
 
 
