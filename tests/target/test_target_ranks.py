@@ -89,19 +89,9 @@ def test_a_training_of_two_processes_that_was_killed_goes_on_in_one(
 
 
 def test_accelerate_launches_two_processes(alone: Path, toy_run: Path, tmp_path: Path) -> None:
-    how = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0")
-    plain = ("--mixed_precision", "no", "--dynamo_backend", "no", "-m", "s2l", "train", toy_run, "--all", *SMALL)
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "accelerate.commands.launch",
-        *how,
-        *plain,
-        "--out",
-        tmp_path / "out",
-    ]
+    how = "--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0"
+    launcher = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", *how.split()]
+    command = [*launcher, "-m", "s2l", "train", toy_run, "--all", *SMALL, "--out", tmp_path / "out"]
     without_gpus = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(command, check=False, env=without_gpus, cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
